@@ -1,0 +1,1 @@
+"""Benchmarks of poolhttp beside other servers: `python -m bench`. See bench/README.md."""

@@ -1,0 +1,217 @@
+/* The system calls of one loop turn, made without the GIL.
+ *
+ * Lives here: epoll, accept, send, recv, close and the per-descriptor table
+ * that tells them what they may do. Must not live here: HTTP, Python objects,
+ * memory management (all memory belongs to the caller and outlives the loop).
+ *
+ * Sources: epoll(7), epoll_ctl(2), accept(2), recv(2), send(2). cffi wraps
+ * each function and drops the GIL around it; _native_build.py declares them.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "_native.h"
+
+/* recv(2) is told a slot's size and each event needs a triple, so the read
+ * slab must hold max_events slots and `events` 3 * max_events integers. */
+
+static uint64_t tag(const ph_loop *loop, int fd) {
+    return ((uint64_t)loop->generation[fd] << 32) | (uint32_t)fd;
+}
+
+static int known(const ph_loop *loop, int fd) { return fd >= 0 && fd < loop->table_size; }
+
+static void report(ph_loop *loop, int fd, int32_t result, int32_t offset) {
+    int32_t *event = loop->events + 3 * loop->event_count++;
+    event[0] = fd;
+    event[1] = result;
+    event[2] = offset;
+}
+
+/* Receive once into the slot of the next event. A short read means that the
+ * socket is drained unless its peer has shut down: the FIN behind the data
+ * makes no second edge, so the caller must come back for it (PH_MORE). */
+static void receive(ph_loop *loop, int fd, int peer_shut_down) {
+    int32_t offset = loop->event_count * loop->slot_size;
+    ssize_t n;
+    do {
+        n = recv(fd, loop->read_slab + offset, (size_t)loop->slot_size, MSG_DONTWAIT);
+        loop->recv_calls++;
+    } while (n < 0 && errno == EINTR);
+    if (n < 0) {
+        if (errno != EAGAIN)
+            report(loop, fd, -errno, 0);
+        return;
+    }
+    int32_t result = (int32_t)n;
+    if (n > 0 && (n == loop->slot_size || peer_shut_down))
+        result |= PH_MORE;
+    report(loop, fd, result, offset);
+}
+
+/* Send what was collected for each descriptor, in order. A descriptor whose
+ * send came short is PH_BLOCKED for the rest of the pass, so that a later
+ * entry of the same connection can't overtake its earlier bytes. */
+int ph_flush(ph_loop *loop, const char *bytes, int count) {
+    loop->unsent = 0;
+    for (int i = 0; i < count; i++) {
+        int32_t *entry = loop->out + 3 * i;
+        int fd = entry[0];
+        int32_t nbytes = entry[1];
+        ssize_t sent = 0;
+        if (nbytes > 0 && !(loop->interest[fd] & PH_BLOCKED)) {
+            do {
+                sent = send(fd, bytes, (size_t)nbytes, MSG_NOSIGNAL | MSG_DONTWAIT);
+                loop->send_calls++;
+            } while (sent < 0 && errno == EINTR);
+            if (sent < 0)
+                sent = errno == EAGAIN ? 0 : -(ssize_t)errno;
+        }
+        bytes += nbytes;
+        entry[1] = (int32_t)sent;
+        if (sent != nbytes) {
+            loop->interest[fd] |= PH_BLOCKED;
+            loop->unsent++;
+        } else if (entry[2]) {
+            ph_close(loop, fd);
+        }
+    }
+    return loop->unsent;
+}
+
+static void dispatch(ph_loop *loop, const struct epoll_event *event) {
+    int fd = (int)(uint32_t)event->data.u64;
+    if (!known(loop, fd) || event->data.u64 != tag(loop, fd)) {
+        loop->stale_events++;
+        return;
+    }
+    uint8_t interest = loop->interest[fd];
+    if (interest & PH_NOTIFY) {
+        report(loop, fd, PH_READABLE, 0);
+        return;
+    }
+    /* EPOLLERR and EPOLLHUP mean "try": the system call reports the error. */
+    uint32_t failed = event->events & (EPOLLERR | EPOLLHUP);
+    if ((interest & PH_WRITE) && (event->events & EPOLLOUT || failed)) {
+        report(loop, fd, PH_WRITABLE, 0);
+        if (failed)
+            return;
+    }
+    if (!(event->events & (EPOLLIN | EPOLLRDHUP) || failed))
+        return;
+    if (interest & PH_READ && loop->event_count < loop->max_events)
+        receive(loop, fd, (event->events & EPOLLRDHUP) != 0);
+    else
+        loop->interest[fd] |= PH_READY;
+}
+
+/* An event may report twice (writable, then received), so epoll_wait is asked
+ * for half of what there is room for. */
+int ph_turn(ph_loop *loop, const char *bytes, int count, int deferred, int timeout_ms) {
+    struct epoll_event events[PH_BATCH];
+    ph_flush(loop, bytes, count);
+    loop->event_count = 0;
+    loop->turns++;
+    for (int i = 0; i < deferred; i++) {
+        int fd = loop->deferred[i];
+        if (known(loop, fd) && loop->interest[fd] & PH_READ)
+            receive(loop, fd, 1);
+    }
+    int room = (loop->max_events - loop->event_count) / 2;
+    if (room > PH_BATCH)
+        room = PH_BATCH;
+    int wait = loop->event_count > 0 || loop->unsent > 0 ? 0 : timeout_ms;
+    int ready = epoll_wait(loop->epoll_fd, events, room > 0 ? room : 1, wait);
+    loop->wait_calls++;
+    if (ready < 0) {
+        if (errno != EINTR)
+            return -errno;
+        ready = 0;
+    }
+    for (int i = 0; i < ready; i++)
+        dispatch(loop, &events[i]);
+    return loop->event_count;
+}
+
+int ph_watch(ph_loop *loop, int fd, int interest, uint32_t events) {
+    if (!known(loop, fd))
+        return -EMFILE;
+    loop->generation[fd]++;
+    loop->interest[fd] = (uint8_t)interest;
+    struct epoll_event event = {.events = events, .data.u64 = tag(loop, fd)};
+    loop->ctl_calls++;
+    return epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
+}
+
+int ph_unwatch(ph_loop *loop, int fd) {
+    if (!known(loop, fd))
+        return -EBADF;
+    loop->generation[fd]++;
+    loop->interest[fd] = 0;
+    loop->ctl_calls++;
+    return epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, fd, NULL) < 0 ? -errno : 0;
+}
+
+static void copy_peer(const struct sockaddr_storage *from, ph_peer *peer) {
+    memset(peer, 0, sizeof *peer);
+    peer->family = from->ss_family;
+    if (from->ss_family == AF_INET) {
+        const struct sockaddr_in *v4 = (const struct sockaddr_in *)from;
+        peer->port = ntohs(v4->sin_port);
+        memcpy(peer->address, &v4->sin_addr, 4);
+    } else if (from->ss_family == AF_INET6) {
+        const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)from;
+        peer->port = ntohs(v6->sin6_port);
+        memcpy(peer->address, &v6->sin6_addr, 16);
+    }
+}
+
+/* Accept until EAGAIN or `max`, registering each connection once and for all.
+ * Returns how many were accepted; an error only if there were none. */
+int ph_accept(ph_loop *loop, int listener, int32_t *fds, ph_peer *peers, int max) {
+    int count = 0;
+    while (count < max) {
+        struct sockaddr_storage from;
+        socklen_t size = sizeof from;
+        from.ss_family = AF_UNSPEC;
+        int fd = accept4(listener, (struct sockaddr *)&from, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        loop->accept_calls++;
+        if (fd < 0) {
+            if (errno == EINTR || errno == ECONNABORTED)
+                continue;
+            if (errno == EAGAIN)
+                break;
+            return count > 0 ? count : -errno;
+        }
+        int error = ph_watch(loop, fd, PH_READ, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET);
+        if (error < 0) {
+            close(fd);
+            return count > 0 ? count : error;
+        }
+        copy_peer(&from, &peers[count]);
+        fds[count++] = fd;
+    }
+    return count;
+}
+
+int ph_close(ph_loop *loop, int fd) {
+    if (!known(loop, fd))
+        return -EBADF;
+    loop->generation[fd]++;
+    loop->interest[fd] = 0;
+    loop->close_calls++;
+    return close(fd) < 0 ? -errno : 0;
+}
+
+int ph_shutdown_write(int fd) { return shutdown(fd, SHUT_WR) < 0 ? -errno : 0; }
+
+int ph_reset_on_close(int fd) {
+    struct linger now = {.l_onoff = 1, .l_linger = 0};
+    return setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now) < 0 ? -errno : 0;
+}

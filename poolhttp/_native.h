@@ -1,0 +1,53 @@
+/* The interface of _native.c; _native_build.py gives the same text to cffi,
+ * so it holds no preprocessor line but plain "#define NAME number". */
+
+#define PH_READ 1
+#define PH_WRITE 2
+#define PH_READY 4
+#define PH_BLOCKED 8
+#define PH_NOTIFY 16
+#define PH_MORE 1073741824
+#define PH_WRITABLE -100001
+#define PH_READABLE -100002
+#define PH_BATCH 512
+
+typedef struct {
+    /* Set once by the owner. */
+    int32_t epoll_fd;
+    int32_t max_events;    /* triples that `events` has room for */
+    int32_t slot_size;     /* bytes of the read slab for one event */
+    int32_t table_size;    /* descriptors below it have an entry in both tables */
+    char *read_slab;       /* max_events * slot_size bytes */
+    int32_t *events;       /* filled by a turn: fd, result, offset in the slab */
+    int32_t *out;          /* fd, nbytes (becomes bytes sent or -errno), close when sent */
+    int32_t *deferred;     /* descriptors to receive from without an edge */
+    uint32_t *generation;  /* by fd: makes an event of an earlier owner stale */
+    uint8_t *interest;     /* by fd: PH_READ, PH_WRITE, ... */
+    /* Results of the last call. */
+    int32_t event_count;
+    int32_t unsent;        /* entries of `out` that were not taken whole */
+    /* Counters since the start. */
+    uint64_t turns;
+    uint64_t wait_calls;
+    uint64_t recv_calls;
+    uint64_t send_calls;
+    uint64_t accept_calls;
+    uint64_t ctl_calls;
+    uint64_t close_calls;
+    uint64_t stale_events;
+} ph_loop;
+
+typedef struct {
+    uint16_t family;       /* AF_INET, AF_INET6 or AF_UNIX */
+    uint16_t port;         /* host byte order */
+    uint8_t address[16];   /* network byte order; the first 4 bytes for AF_INET */
+} ph_peer;
+
+int ph_flush(ph_loop *loop, const char *bytes, int count);
+int ph_turn(ph_loop *loop, const char *bytes, int count, int deferred, int timeout_ms);
+int ph_watch(ph_loop *loop, int fd, int interest, uint32_t events);
+int ph_unwatch(ph_loop *loop, int fd);
+int ph_accept(ph_loop *loop, int listener, int32_t *fds, ph_peer *peers, int max);
+int ph_close(ph_loop *loop, int fd);
+int ph_shutdown_write(int fd);
+int ph_reset_on_close(int fd);

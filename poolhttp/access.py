@@ -1,0 +1,173 @@
+"""The access log: Apache-style lines, made of what the format asks for and written once per turn.
+
+Lives here: gunicorn's ``access_log_format`` language. Must not live here: where the lines go (a
+``write`` function is given), log levels.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import re
+import time
+from collections.abc import Callable
+from typing import TypeAlias
+
+from poolhttp.wsgi import Response
+
+DEFAULT_FORMAT = '%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s"'
+
+Atom: TypeAlias = Callable[[Response, float], str]
+
+_ATOM = re.compile(r"%\((\{[^}]+\}[ioe]|[a-zA-Z])\)s")
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f\"\\]")
+
+
+class FormatError(ValueError):
+    """The format has something that isn't an atom."""
+
+
+def _escape(match: re.Match[str]) -> str:
+    char = match[0]
+    return "\\" + char if char in '"\\' else f"\\x{ord(char):02x}"
+
+
+def _safe(value: str) -> str:
+    """Escape what would end a quoted field or a line: the values are the client's."""
+    return (
+        value
+        if value.isprintable() and '"' not in value and "\\" not in value
+        else _UNSAFE.sub(_escape, value)
+    )
+
+
+def _variable(key: str) -> Atom:
+    def atom(response: Response, _seconds: float) -> str:
+        value = response.request.environ.get(key)
+        return _safe(str(value)) if value else "-"
+
+    return atom
+
+
+def _request_field(name: str) -> Atom:
+    key = name.upper().replace("-", "_")
+    return _variable(key if key in {"CONTENT_TYPE", "CONTENT_LENGTH"} else "HTTP_" + key)
+
+
+def _response_field(name: str) -> Atom:
+    lower = name.lower()
+
+    def atom(response: Response, _seconds: float) -> str:
+        headers = response.head.headers if response.head is not None else []
+        return next((_safe(value) for key, value in headers if key.lower() == lower), "-")
+
+    return atom
+
+
+def _user(response: Response, _seconds: float) -> str:
+    scheme, _, credentials = response.request.environ.get("HTTP_AUTHORIZATION", "").partition(" ")
+    if scheme.lower() == "basic":
+        try:
+            decoded = base64.b64decode(credentials.strip()).decode("utf-8", "replace")
+        except (binascii.Error, ValueError):
+            return "-"
+        return _safe(decoded.partition(":")[0]) or "-"
+    return "-"
+
+
+class _Stamp:
+    """The time of the request in Apache's form, made once a second."""
+
+    def __init__(self) -> None:
+        self._second = -1
+        self._text = ""
+
+    def __call__(self, _response: Response, _seconds: float) -> str:
+        second = int(time.time())
+        if second != self._second:
+            self._second = second
+            self._text = time.strftime("[%d/%b/%Y:%H:%M:%S %z]", time.localtime(second))
+        return self._text
+
+
+def _status(response: Response, _seconds: float) -> str:
+    if response.head is None or (response.failed and not response.head_sent):
+        return "500"
+    return response.head.status[:3]
+
+
+def _line(response: Response, _seconds: float) -> str:
+    environ = response.request.environ
+    return _safe(f"{environ['REQUEST_METHOD']} {environ['RAW_URI']} {environ['SERVER_PROTOCOL']}")
+
+
+_ATOMS: dict[str, Atom] = {
+    "h": _variable("REMOTE_ADDR"),
+    "l": lambda response, seconds: "-",
+    "u": _user,
+    "r": _line,
+    "m": _variable("REQUEST_METHOD"),
+    "U": _variable("PATH_INFO"),
+    "q": _variable("QUERY_STRING"),
+    "H": _variable("SERVER_PROTOCOL"),
+    "s": _status,
+    "B": lambda response, seconds: str(response.sent),
+    "b": lambda response, seconds: str(response.sent) if response.sent else "-",
+    "f": _variable("HTTP_REFERER"),
+    "a": _variable("HTTP_USER_AGENT"),
+    "T": lambda response, seconds: str(int(seconds)),
+    "D": lambda response, seconds: str(int(seconds * 1e6)),
+    "M": lambda response, seconds: str(int(seconds * 1e3)),
+    "L": lambda response, seconds: f"{seconds:.6f}",
+    "p": lambda response, seconds: f"<{os.getpid()}>",
+}
+
+
+def _atom(name: str) -> Atom:
+    if name == "t":
+        return _Stamp()
+    if name.startswith("{"):
+        inner = name[1:-2]
+        if name.endswith("i"):
+            return _request_field(inner)
+        return _response_field(inner) if name.endswith("o") else _variable(inner)
+    try:
+        return _ATOMS[name]
+    except KeyError:
+        raise FormatError(f"unknown atom %({name})s") from None
+
+
+class AccessLog:
+    """Collects lines and writes them together.
+
+    Args:
+        line_format: gunicorn's access_log_format.
+        write: takes a text of one or more whole lines.
+
+    Raises:
+        FormatError: the format has something that isn't an atom.
+    """
+
+    def __init__(self, line_format: str, write: Callable[[str], None]) -> None:
+        pieces = _ATOM.split(line_format)
+        literal = "".join(pieces[::2]).replace("%%", "")
+        if "%" in literal:
+            raise FormatError(f"access log format has a % that begins no atom: {line_format!r}")
+        self._template = "%s".join(pieces[::2]) + "\n"
+        self._atoms = [_atom(name) for name in pieces[1::2]]
+        self._write = write
+        self._lines: list[str] = []
+
+    def add(self, response: Response) -> None:
+        """Note a finished response."""
+        seconds = time.monotonic() - response.started
+        self._lines.append(
+            self._template % tuple([atom(response, seconds) for atom in self._atoms])
+        )
+
+    def flush(self) -> None:
+        """Write what was noted."""
+        if self._lines:
+            lines, self._lines = self._lines, []
+            self._write("".join(lines))

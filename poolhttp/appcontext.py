@@ -1,0 +1,85 @@
+"""What surrounds an app: the environ that all requests share, and who takes its responses.
+
+Lives here: what is fixed when the server starts. Must not live here: anything of one request.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from logging import Logger
+from typing import Any, Protocol, TypeAlias
+
+from poolhttp.filewrapper import FileWrapper
+from poolhttp.parser import Request
+from poolhttp.response import HeadCache
+from poolhttp.sendfile import Buffer
+from poolhttp.settings import Settings
+from poolhttp.timers import Clock
+
+App: TypeAlias = Callable[[dict[str, Any], Callable[..., Any]], Any]
+
+
+class Sink(Protocol):
+    """Where a response's bytes go."""
+
+    @property
+    def backlog(self) -> int:
+        """Bytes that wait for the socket."""
+
+    @property
+    def broken(self) -> bool:
+        """The peer is gone."""
+
+    def collect(self, buffers: tuple[bytes, ...], nbytes: int) -> None:
+        """Take a whole small response; it goes out with the turn."""
+
+    def send(self, buffers: list[Buffer], nbytes: int) -> None:
+        """Write now what the socket takes and keep the rest."""
+
+    def drain(self, limit: int) -> None:
+        """Block until at most ``limit`` bytes are kept; OSError if the peer takes nothing."""
+
+    def pump_later(self) -> None:
+        """Have ``pump`` called again when there is room or in the next turn."""
+
+
+class AppContext:
+    """What all responses of a server share.
+
+    Args:
+        app: the WSGI application.
+        settings: limits.
+        log: for errors; anything with Logger's methods.
+        clock: gives the Date line.
+    """
+
+    def __init__(self, app: App, settings: Settings, log: Logger, clock: Clock) -> None:
+        self.app = app
+        self.log = log
+        self.clock = clock
+        self.heads = HeadCache(settings.server_header)
+        self.output_limit = settings.output_limit
+        self.before_app: Callable[[Request], None] | None = None
+        """Called with the request before the app is."""
+        self.after_response: Callable[[Any], None] | None = None
+        """Called once with each :class:`~poolhttp.wsgi.Response`, after the iterable's close()."""
+        self.exiting = False
+        """A signal handler raises SystemExit: it must not be taken for the app's."""
+
+
+def base_environ(settings: Settings, scheme: str = "http") -> dict[str, Any]:
+    """Return the environ entries that don't depend on connection and request (PEP 3333)."""
+    return {
+        "SCRIPT_NAME": "",
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "SERVER_SOFTWARE": "poolhttp",
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": scheme,
+        "wsgi.errors": sys.stderr,
+        "wsgi.multithread": settings.threads > 1,
+        "wsgi.multiprocess": settings.multiprocess,
+        "wsgi.run_once": False,
+        "wsgi.file_wrapper": FileWrapper,
+        "wsgi.input_terminated": True,
+    }

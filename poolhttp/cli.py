@@ -1,0 +1,242 @@
+"""The command ``poolhttp``.
+
+Lives here: the command line, its errors and its first line of output. Must not live here: serving.
+
+Exit status: 0 after a graceful stop, 1 if the server can't start, 2 for a wrong command line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from typing import IO, Any, NoReturn
+
+from poolhttp.access import DEFAULT_FORMAT, AccessLog, FormatError
+from poolhttp.appcontext import AppContext
+from poolhttp.apploader import AppError, load_app
+from poolhttp.listeners import BindError
+from poolhttp.loop import Loop
+from poolhttp.server import Server
+from poolhttp.settings import (
+    PREFIX,
+    Settings,
+    SettingsError,
+    environment_settings,
+    parse_setting,
+)
+from poolhttp.signals import stop_on_signals
+from poolhttp.version import __version__
+
+DESCRIPTION = """\
+Serve a WSGI app over HTTP/1.1.
+
+  poolhttp serve myapp                     module myapp, its 'application' or 'app'
+  poolhttp serve myapp:wsgi                another name
+  poolhttp serve 'myapp:create_app("prod")'  a factory
+  poolhttp serve myapp --bind 0.0.0.0:80 --bind unix:/run/myapp.sock --workers 4
+"""
+
+# Flag, setting, metavar, help. Everything else that Settings has can be set by POOLHTTP_NAME.
+LIMITS = (
+    (
+        "keep-alive",
+        "keepalive",
+        "SECONDS",
+        "wait for a connection's next request; 0 closes at once",
+    ),
+    ("head-timeout", "head_timeout", "SECONDS", "for a whole request head (408)"),
+    ("body-timeout", "body_timeout", "SECONDS", "longest pause in a request body (408)"),
+    ("write-timeout", "write_timeout", "SECONDS", "longest time a client takes nothing"),
+    ("graceful-timeout", "graceful_timeout", "SECONDS", "for requests under way at a stop"),
+    ("limit-request-line", "limit_request_line", "BYTES", "longest request line (414)"),
+    ("limit-request-fields", "limit_request_fields", "N", "most header fields (431)"),
+    ("limit-request-field-size", "limit_request_field_size", "BYTES", "longest field (431)"),
+    ("max-body", "max_body", "BYTES", "largest request body (413); 0: no limit"),
+    ("worker-connections", "worker_connections", "N", "most connections of a worker"),
+    ("backlog", "backlog", "N", "length of the accept queue"),
+    ("forwarded-allow-ips", "forwarded_allow_ips", "LIST", "proxies to believe; * for all"),
+    ("script-name", "script_name", "PATH", "path prefix at which the app is mounted"),
+    ("server-header", "server_header", "TEXT", "value of the Server field; '' for none"),
+)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong in one line; usage is what --help is for."""
+        self.exit(2, f"{self.prog}: {message}\n")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = _Parser(prog="poolhttp", description="An HTTP/1.1 WSGI server for Linux.")
+    parser.add_argument("--version", action="version", version=f"poolhttp {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    serve = commands.add_parser(
+        "serve",
+        help="serve an app",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=f"Every setting can also be given as {PREFIX}NAME in the environment; flags win.",
+    )
+    serve.add_argument("app", nargs="?", default="app", metavar="MODULE[:APP]", help="default: app")
+    serve.add_argument(
+        "--bind",
+        "-b",
+        action="append",
+        metavar="ADDRESS",
+        help="HOST:PORT, [IPv6]:PORT, unix:PATH or fd://N; repeatable (default 127.0.0.1:8000)",
+    )
+    serve.add_argument(
+        "--workers", "-w", type=int, default=1, metavar="N",
+        help="processes; more than one run under gunicorn's arbiter (default 1)",
+    )  # fmt: skip
+    serve.add_argument(
+        "--threads", type=int, default=1, metavar="N",
+        help="app threads of a worker; this version has one (default 1)",
+    )  # fmt: skip
+    serve.add_argument(
+        "--access-log", metavar="FILE", help="append a line for each request; - is standard output"
+    )
+    serve.add_argument(
+        "--access-log-format", default=DEFAULT_FORMAT, metavar="FORMAT", help="as gunicorn's"
+    )
+    serve.add_argument(
+        "--log-level",
+        default="info",
+        choices=("debug", "info", "warning", "error", "critical"),
+        help="of the messages on standard error (default info)",
+    )
+    serve.add_argument(
+        "--no-require-host",
+        action="store_true",
+        help="serve HTTP/1.1 requests without a Host field",
+    )
+    limits = serve.add_argument_group("limits and timeouts (seconds, bytes)")
+    for flag, name, metavar, text in LIMITS:
+        default = getattr(Settings(), name)
+        shown = ",".join(default) if isinstance(default, tuple) else default
+        limits.add_argument(
+            f"--{flag}", dest=name, metavar=metavar, help=f"{text} (default {shown!s})"
+        )
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit status."""
+    parser = build_parser()
+    options = parser.parse_args(arguments)
+    try:
+        settings = _settings(options)
+        AccessLog(options.access_log_format, lambda _: None)
+    except (SettingsError, FormatError) as exc:
+        print(f"poolhttp: {exc}", file=sys.stderr)
+        return 2
+    try:
+        if options.workers > 1:
+            return _serve_supervised(options)
+        return _serve_here(options, settings)
+    except (AppError, BindError) as exc:
+        print(f"poolhttp: {exc}", file=sys.stderr)
+        return 1
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    if options.workers < 1:
+        raise SettingsError(f"--workers: must be at least 1, got {options.workers}")
+    if options.threads != 1:
+        raise SettingsError("--threads: this version runs the app on one thread; add --workers")
+    given: dict[str, Any] = environment_settings(os.environ)
+    for flag, name, _, _ in LIMITS:
+        text = getattr(options, name)
+        if text is not None:
+            try:
+                given[name] = parse_setting(name, text)
+            except SettingsError as exc:
+                raise SettingsError(f"--{flag}: {str(exc).partition(': ')[2]}") from None
+    if options.no_require_host:
+        given["require_host"] = False
+    return Settings(**given)
+
+
+def _serve_here(options: argparse.Namespace, settings: Settings) -> int:
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=options.log_level.upper(),
+        format="%(asctime)s [%(process)d] [%(levelname)s] %(message)s",
+    )
+    app = load_app(options.app)
+    server = Server(app, bind=options.bind or ["127.0.0.1:8000"], settings=settings)
+    if options.access_log:
+        access = AccessLog(options.access_log_format, _line_writer(options.access_log))
+
+        def on_start(context: AppContext, loop: Loop) -> None:
+            context.after_response = access.add
+            loop.before_wait = access.flush
+
+        server.on_start = on_start
+    with stop_on_signals(server):
+        print(
+            f"poolhttp {__version__}: listening on {server.describe()}, "
+            f"1 worker (pid {os.getpid()}), 1 thread",
+            file=sys.stderr,
+            flush=True,
+        )
+        server.run()
+    return 0
+
+
+def _line_writer(path: str) -> Any:
+    try:
+        stream: IO[str] = (
+            sys.stdout if path == "-" else open(path, "a", encoding="utf-8")  # noqa: SIM115 - kept open
+        )
+    except OSError as exc:
+        raise BindError(f"can't write the access log {path}: {exc.strerror}") from None
+
+    def write(text: str) -> None:
+        stream.write(text)
+        stream.flush()
+
+    return write
+
+
+def _serve_supervised(options: argparse.Namespace) -> int:
+    from poolhttp.supervised import SupervisedApplication
+
+    for flag, name, _, _ in LIMITS:
+        text = getattr(options, name)
+        if text is not None and flag not in _GUNICORN_NAMES:
+            os.environ[PREFIX + name.upper()] = text
+    if options.no_require_host:
+        os.environ[PREFIX + "REQUIRE_HOST"] = "0"
+    chosen: dict[str, Any] = {
+        "bind": options.bind or ["127.0.0.1:8000"],
+        "workers": options.workers,
+        "accesslog": options.access_log,
+        "access_log_format": options.access_log_format,
+        "loglevel": options.log_level,
+        "control_socket_disable": True,
+    }
+    load_app(options.app)
+    for name in _GUNICORN_NAMES.values():
+        text = getattr(options, name)
+        if text is not None:
+            chosen[name] = text if name == "forwarded_allow_ips" else int(float(text))
+    SupervisedApplication(options.app, chosen).run()
+    return 0
+
+
+_GUNICORN_NAMES = {
+    "keep-alive": "keepalive",
+    "graceful-timeout": "graceful_timeout",
+    "limit-request-line": "limit_request_line",
+    "limit-request-fields": "limit_request_fields",
+    "limit-request-field-size": "limit_request_field_size",
+    "worker-connections": "worker_connections",
+    "backlog": "backlog",
+    "forwarded-allow-ips": "forwarded_allow_ips",
+}
+"""Flags that are settings of gunicorn's; the others reach the workers through the environment."""

@@ -1,0 +1,68 @@
+"""Requests and responses as gunicorn's hooks and loggers know them.
+
+Lives here: read-only views with the attributes of gunicorn's own objects. Must not live here:
+gunicorn itself.
+"""
+
+from __future__ import annotations
+
+import datetime
+import time
+from typing import Any
+
+from poolhttp.parser import Request
+from poolhttp.wsgi import Response
+
+
+class RequestView:
+    """What ``gunicorn.http.message.Request`` has for hooks and loggers."""
+
+    def __init__(self, request: Request) -> None:
+        environ = request.environ
+        self.method = request.method
+        self.uri: str = environ["RAW_URI"]
+        self.path: str = self.uri.partition("?")[0].partition("#")[0]
+        self.query: str = environ["QUERY_STRING"]
+        self.fragment = self.uri.partition("#")[2]
+        self.version = (1, 1) if request.http11 else (1, 0)
+        self.scheme: str = environ["wsgi.url_scheme"]
+        self.body = environ.get("wsgi.input")
+        self.trailers: list[tuple[str, str]] = []
+        self.remote_addr = (environ.get("REMOTE_ADDR"), environ.get("REMOTE_PORT"))
+        self.peer_addr = self.remote_addr
+        self.proxy_protocol_info = None
+        self._keep_alive = request.keep_alive
+        self.headers = [
+            (key.removeprefix("HTTP_").replace("_", "-"), value)
+            for key, value in environ.items()
+            if key.startswith("HTTP_") or key in {"CONTENT_TYPE", "CONTENT_LENGTH"}
+        ]
+
+    def should_close(self) -> bool:
+        """Whether the client wants the connection closed."""
+        return not self._keep_alive
+
+
+class ResponseView:
+    """What ``gunicorn.http.wsgi.Response`` has for hooks and loggers."""
+
+    def __init__(self, response: Response) -> None:
+        head = response.head
+        failed = head is None or (response.failed and not response.head_sent)
+        self.status = "500 Internal Server Error" if failed or head is None else head.status
+        self.status_code = int(self.status[:3])
+        self.headers: list[tuple[str, str]] = [] if head is None else list(head.headers)
+        self.sent = response.sent
+        self.response_length = None if head is None else head.content_length
+        self.chunked = response.chunked
+        self.headers_sent = response.head_sent
+        self.must_close = not response.keep_alive
+
+    def should_close(self) -> bool:
+        """Whether the connection is closed behind the response."""
+        return self.must_close
+
+
+def elapsed(response: Response) -> Any:
+    """Return the time since the app was called, as a timedelta."""
+    return datetime.timedelta(seconds=time.monotonic() - response.started)

@@ -1,0 +1,388 @@
+"""The edge-triggered loop: knows descriptors, buffers of a turn and time; no HTTP.
+
+A **turn** is one native call without the GIL (send what was collected, close what is done, wait,
+receive into the read slab) and then, in Python and in this order: sends that came short, clients,
+listeners, deferred work, deadlines.
+
+Facts about epoll(7), and what follows:
+
+1. An edge comes once. So readiness is remembered in ``interest`` and only EAGAIN clears it; each
+   descriptor is registered once, for everything, and never modified.
+2. A short read means "drained", unless the peer has shut down: a FIN behind the data makes no
+   second edge. The native side marks such a result PH_MORE, and the descriptor is deferred.
+3. One receive per connection and turn is the budget. What is left is deferred by hand, since the
+   kernel won't remind us; a turn with deferred work doesn't wait.
+4. EPOLLERR and EPOLLHUP mean "try": the system call tells the error, on one path.
+5. A closed number may be reused by the next accept, while events of its old owner are under way
+   (a forked child may hold the file open). So closing waits for the next turn's flush, and each
+   event carries the generation of its descriptor.
+6. An epoll object is shared over fork. So the loop is made after it, in the process that runs it.
+7. A signal makes epoll_wait return; the turn then ends early, so that Python's handler runs.
+8. Listeners are level-triggered and EPOLLEXCLUSIVE: an edge-triggered one would strand connections.
+"""
+
+from __future__ import annotations
+
+import array
+import math
+import resource
+import select
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from poolhttp._native import ffi, lib
+from poolhttp.bufpool import NullPool
+from poolhttp.timers import Clock, DeadlineQueue, Waiter
+
+READ = lib.PH_READ
+WRITE = lib.PH_WRITE
+READY = lib.PH_READY
+BLOCKED = lib.PH_BLOCKED
+_NOTIFY = lib.PH_NOTIFY
+_MORE = lib.PH_MORE
+_WRITABLE = lib.PH_WRITABLE
+_READABLE = lib.PH_READABLE
+
+MAX_EVENTS = 256
+"""Events of one turn; with SLOT it gives a slab of 4 MiB, of which only used pages are touched."""
+
+SLOT = 16 * 1024
+"""Bytes received from one connection in one turn; nearly all heads fit."""
+
+COLLECT_LIMIT = 256 * 1024
+"""Bytes collected before an early flush, so that pipelining can't make the out list long."""
+
+ACCEPT_BATCH = 64
+"""Connections accepted from one listener in one turn."""
+
+MAX_WAIT = 1.0
+"""Seconds: the longest sleep, since a library may have stolen the signal wake-up descriptor."""
+
+MAX_TABLE = 1 << 20
+"""Descriptors that the per-fd tables reach; 5 bytes each, of which the kernel maps what is used."""
+
+
+class Handler(Waiter, Protocol):
+    """What the loop calls for a client's descriptor."""
+
+    def on_data(self, data: bytes, /) -> None: ...
+    def on_eof(self) -> None: ...
+    def on_error(self, error: int, /) -> None: ...
+    def on_writable(self) -> None: ...
+    def on_unsent(self, rest: bytes, error: int, close: bool, /) -> None: ...
+
+
+class Loop:
+    """One epoll instance, its slabs and the handlers of its descriptors, indexed by fd.
+
+    Args:
+        pool: gives the read slab's storage.
+
+    Raises:
+        OSError: no descriptor or memory is left.
+    """
+
+    def __init__(self, pool: NullPool) -> None:
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self.table_size = MAX_TABLE if soft == resource.RLIM_INFINITY else min(soft, MAX_TABLE)
+        self.handlers: list[Handler | None] = [None] * 64
+        self.listeners: dict[int, Callable[[], object]] = {}
+        self.notifiers: dict[int, Callable[[], None]] = {}
+        self.queues: list[DeadlineQueue] = []
+        self.clock = Clock()
+        self.before_wait: Callable[[], None] | None = None
+        """Called at the start of each turn, for what is done once for many requests."""
+        self.next_deadline = float("inf")
+        self._pool = pool
+        self._epoll = select.epoll(flags=select.EPOLL_CLOEXEC)
+        self._slab = pool.acquire(MAX_EVENTS * SLOT)
+        self._slots = ffi.buffer(ffi.from_buffer("char[]", self._slab))
+        self._events = array.array("i", bytes(12 * MAX_EVENTS))
+        self._out = array.array("i", bytes(12 * 4 * MAX_EVENTS))
+        self._deferred_fds = array.array("i", bytes(4 * MAX_EVENTS))
+        self.interest = bytearray(self.table_size)
+        self._keep = [  # cffi structs don't own what they point to
+            ffi.from_buffer("char[]", self._slab),
+            ffi.from_buffer("int32_t[]", self._events),
+            ffi.from_buffer("int32_t[]", self._out),
+            ffi.from_buffer("int32_t[]", self._deferred_fds),
+            ffi.new("uint32_t[]", self.table_size),
+            ffi.from_buffer("uint8_t[]", self.interest),
+        ]
+        slab, events, out, deferred, generation, interest = self._keep
+        self._native = ffi.new(
+            "ph_loop *",
+            {
+                "epoll_fd": self._epoll.fileno(),
+                "max_events": MAX_EVENTS,
+                "slot_size": SLOT,
+                "table_size": self.table_size,
+                "read_slab": slab,
+                "events": events,
+                "out": out,
+                "deferred": deferred,
+                "generation": generation,
+                "interest": interest,
+            },
+        )
+        self._accepted = ffi.new("int32_t[]", ACCEPT_BATCH)
+        self._peers = ffi.new("ph_peer[]", ACCEPT_BATCH)
+        # Collected for the next flush: the bytes, and fd, nbytes, close for each run of them.
+        self.out_bytes: list[bytes] = []
+        self.out_runs: list[int] = []
+        self._collected = 0
+        self._closing: list[int] = []
+        self._pending: Iterator[tuple[int, int, int]] = iter(())
+        self._deferred: deque[int] = deque()
+        self._soon: deque[Callable[[], None]] = deque()
+
+    # Registering
+
+    def add_client(self, fd: int, handler: Handler) -> None:
+        """Let ``handler`` have the events of an accepted descriptor."""
+        if fd >= len(self.handlers):
+            self.handlers.extend([None] * (fd + 1 - len(self.handlers)))
+        self.handlers[fd] = handler
+
+    def add_listener(self, fd: int, on_ready: Callable[[], object]) -> None:
+        """Call ``on_ready()`` when connections wait to be accepted."""
+        self._watch(fd, select.EPOLLIN | select.EPOLLEXCLUSIVE)
+        self.listeners[fd] = on_ready
+
+    def add_notifier(self, fd: int, on_ready: Callable[[], None]) -> None:
+        """Call ``on_ready()`` while a pipe or eventfd is readable; it must read it."""
+        self._watch(fd, select.EPOLLIN)
+        self.notifiers[fd] = on_ready
+
+    def remove(self, fd: int) -> None:
+        """Forget a listener or notifier."""
+        lib.ph_unwatch(self._native, fd)
+        self.listeners.pop(fd, None)
+        self.notifiers.pop(fd, None)
+
+    def _watch(self, fd: int, events: int) -> None:
+        error = lib.ph_watch(self._native, fd, _NOTIFY, events)
+        if error < 0:
+            raise OSError(-error, f"epoll_ctl on descriptor {fd}")
+
+    def accept(
+        self, listener: int, maximum: int = ACCEPT_BATCH
+    ) -> list[tuple[int, int, int, bytes]]:
+        """Accept what waits, at most ``maximum`` (at most ACCEPT_BATCH), registered with epoll.
+
+        Returns:
+            (fd, address family, port, packed address of 16 bytes) for each; IPv4 has 4 of them.
+
+        Raises:
+            OSError: EMFILE, ENFILE, ENOMEM and the like.
+        """
+        count = lib.ph_accept(self._native, listener, self._accepted, self._peers, maximum)
+        if count < 0:
+            raise OSError(-count, "accept4")
+        accepted = []
+        for i in range(count):
+            peer = self._peers[i]
+            accepted.append(
+                (self._accepted[i], peer.family, peer.port, bytes(ffi.buffer(peer.address)))
+            )
+        return accepted
+
+    # Collecting output
+
+    def collect(self, fd: int, buffers: tuple[bytes, ...], nbytes: int, close: bool) -> None:
+        """Send ``buffers`` (together ``nbytes`` bytes) with the next flush, then maybe close.
+
+        Consecutive calls for one descriptor become one send. The handler hears of it only if the
+        socket does not take all: ``on_unsent``.
+        """
+        self.out_bytes.extend(buffers)
+        runs = self.out_runs
+        if runs and runs[-3] == fd and not runs[-1]:
+            runs[-2] += nbytes
+            runs[-1] = int(close)
+        else:
+            runs.extend((fd, nbytes, close))
+        if close:
+            self._closing.append(fd)
+        self._collected += nbytes
+        if self._collected > COLLECT_LIMIT or len(runs) >= 3 * MAX_EVENTS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send what was collected, now."""
+        runs, data = self._take_out()
+        lib.ph_flush(self._native, data, len(runs) // 3)
+        self._after_flush(runs, data)
+
+    def close(self, fd: int) -> None:
+        """Close a client's descriptor at the next flush, after what is collected for it."""
+        self.interest[fd] &= BLOCKED
+        self.handlers[fd] = None
+        self.out_runs.extend((fd, 0, 1))
+        if len(self.out_runs) >= 3 * MAX_EVENTS:
+            self.flush()
+
+    def shutdown_write(self, fd: int) -> None:
+        """Send FIN; what comes is still received. An error shows at the next receive."""
+        lib.ph_shutdown_write(fd)
+
+    def reset_on_close(self, fd: int) -> None:
+        """Let the descriptor's close send RST, so that the peer can't take it for an end."""
+        lib.ph_reset_on_close(fd)
+
+    def _take_out(self) -> tuple[array.array[int], bytes]:
+        runs = array.array("i", self.out_runs)
+        if not runs:
+            return runs, b""
+        memoryview(self._out)[: len(runs)] = runs
+        data = b"".join(self.out_bytes)
+        self.out_runs.clear()
+        self.out_bytes.clear()
+        self._collected = 0
+        return runs, data
+
+    def _after_flush(self, runs: array.array[int], data: bytes) -> None:
+        if self._closing:
+            closing, self._closing = self._closing, []
+            for fd in closing:
+                if not self.interest[fd]:
+                    self.handlers[fd] = None
+        if self._native.unsent:
+            self._report_unsent(runs, self._out[: len(runs)], data)
+
+    def _report_unsent(
+        self, runs: array.array[int], results: array.array[int], data: bytes
+    ) -> None:
+        position = 0
+        for i in range(0, len(runs), 3):
+            fd, nbytes, close = runs[i : i + 3]
+            sent = results[i + 1]
+            handler = self.handlers[fd]
+            if sent != nbytes and handler is not None:
+                self.interest[fd] &= ~BLOCKED
+                rest = data[position + max(sent, 0) : position + nbytes]
+                handler.on_unsent(rest, max(-sent, 0), bool(close))
+            position += nbytes
+
+    # Readiness
+
+    def pause(self, fd: int) -> None:
+        """Don't receive for ``fd``; an edge meanwhile is remembered (this is back-pressure)."""
+        self.interest[fd] &= ~READ
+
+    def resume(self, fd: int) -> None:
+        """Receive for ``fd`` again, at once if an edge was remembered."""
+        interest = self.interest[fd]
+        if interest & READY:
+            self._deferred.append(fd)
+        self.interest[fd] = (interest | READ) & ~READY
+
+    def watch_writable(self, fd: int, wanted: bool) -> None:
+        """Have ``on_writable`` called at the next edge, or not."""
+        if wanted:
+            self.interest[fd] |= WRITE
+        else:
+            self.interest[fd] &= ~WRITE
+
+    def call_soon(self, work: Callable[[], None]) -> None:
+        """Call ``work()`` once in the next turn, which then doesn't wait."""
+        self._soon.append(work)
+
+    def wait_in(self, queue: DeadlineQueue, handler: Waiter) -> None:
+        """Start ``handler``'s wait in one of ``queues``."""
+        queue.enter(handler, self.clock.now)
+        self.next_deadline = min(self.next_deadline, handler.deadline)
+
+    # The turn
+
+    def turn(self, max_wait: float = MAX_WAIT) -> None:
+        """Send, wait at most ``max_wait`` seconds, receive, and call the handlers.
+
+        Raises:
+            OSError: epoll_wait failed.
+        """
+        if self.before_wait is not None:
+            self.before_wait()
+        wait_ms = self._wait_ms(max_wait)
+        runs, data = self._take_out()
+        count = lib.ph_turn(self._native, data, len(runs) // 3, self._take_deferred(), wait_ms)
+        self.clock.tick()
+        if runs:
+            self._after_flush(runs, data)
+        if count < 0:
+            raise OSError(-count, "epoll_wait")
+        ready: list[int] = []
+        if count:
+            flat = iter(self._events[: 3 * count].tolist())
+            self._pending = zip(flat, flat, flat, strict=False)
+            self._dispatch(ready)
+        for fd in ready:
+            self._notify(fd)
+        for _ in range(len(self._soon)):
+            self._soon.popleft()()
+        if self.clock.now >= self.next_deadline:
+            self.next_deadline = min(queue.expire(self.clock.now) for queue in self.queues)
+
+    def _dispatch(self, ready: list[int]) -> None:
+        handlers = self.handlers
+        slots = self._slots
+        for fd, result, offset in self._pending:
+            if result == _READABLE:
+                ready.append(fd)
+                continue
+            handler = handlers[fd]
+            if handler is None:
+                continue
+            if 0 < result < _MORE:
+                handler.on_data(slots[offset : offset + result])
+            elif result > 0:
+                handler.on_data(slots[offset : offset + (result - _MORE)])
+                self._defer(fd)
+            elif result == 0:
+                handler.on_eof()
+            elif result == _WRITABLE:
+                handler.on_writable()
+            else:
+                handler.on_error(-result)
+
+    def _notify(self, fd: int) -> None:
+        if fd in self.listeners:
+            self.listeners[fd]()
+        elif fd in self.notifiers:
+            self.notifiers[fd]()
+
+    def _defer(self, fd: int) -> None:
+        if self.interest[fd] & READ:
+            self._deferred.append(fd)
+        elif self.handlers[fd] is not None:
+            self.interest[fd] |= READY
+
+    def _take_deferred(self) -> int:
+        # Half of the events stay free for what epoll_wait reports, which may be two each.
+        count = min(len(self._deferred), MAX_EVENTS // 2)
+        for i in range(count):
+            self._deferred_fds[i] = self._deferred.popleft()
+        return count
+
+    def _wait_ms(self, max_wait: float) -> int:
+        """Milliseconds until there is something to do, rounded up so that nothing spins."""
+        if self._deferred or self._soon:
+            return 0
+        until_due = self.next_deadline - time.monotonic()
+        return math.ceil(1000 * max(0.0, min(max_wait, until_due)))
+
+    def stats(self) -> dict[str, int]:
+        """Counters of the native side: turns and system calls since the start."""
+        native = self._native
+        names = ("turns", "wait_calls", "recv_calls", "send_calls", "accept_calls", "ctl_calls")
+        return {name: getattr(native, name) for name in (*names, "close_calls", "stale_events")}
+
+    def shut(self) -> None:
+        """Send and close what is left, and give the loop's own resources back."""
+        self.flush()
+        self._epoll.close()
+        self._keep.clear()
+        del self._slots
+        self._pool.release(self._slab)

@@ -1,0 +1,318 @@
+"""The server: listeners, loop and live connections, from start over drain to stop.
+
+Lives here: accepting, and the life cycle. Must not live here: signals and processes (``worker``,
+``cli``), one connection's affairs (``connection``).
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import socket
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from poolhttp.appcontext import App, AppContext, base_environ
+from poolhttp.bufpool import make_pool
+from poolhttp.connection import Connection
+from poolhttp.fields import FieldPolicy, PeerList
+from poolhttp.listeners import describe, open_listener, prepare, server_name
+from poolhttp.loop import ACCEPT_BATCH, Loop
+from poolhttp.scheduler import Scheduler
+from poolhttp.service import Profile, Service
+from poolhttp.settings import Settings
+from poolhttp.states import State
+
+PEERS = 4096
+"""Peer addresses of which text and trust are remembered; emptied when full."""
+
+ACCEPT_PAUSE = 1.0
+"""Seconds for which accepting rests when no descriptor is left, unless a connection closes."""
+
+DEFER_GRACE = 0.02
+"""Seconds: at a stop, how long to wait for the first bytes of connections that TCP_DEFER_ACCEPT
+holds back. They are on their way; loopback and LAN need less."""
+
+TICK = 1.0
+"""Seconds between calls of ``on_tick``."""
+
+
+class Listener:
+    """A listening socket and what it decides for its connections."""
+
+    def __init__(self, sock: socket.socket, settings: Settings, base: dict[str, Any]) -> None:
+        self.sock = sock
+        self.fd = sock.fileno()
+        unix = sock.family == socket.AF_UNIX
+        name, port = server_name(sock)
+        base = {**base, "SERVER_NAME": name, "SERVER_PORT": port}
+        self.trusted = Profile(base, FieldPolicy(settings, trusted=True), unix=unix)
+        self.untrusted = Profile(base, FieldPolicy(settings, trusted=False), unix=unix)
+        self.peers: dict[tuple[int, bytes], tuple[str, Profile]] = {}
+        self._believed = PeerList(settings.forwarded_allow_ips)
+
+    def peer(self, family: int, packed: bytes) -> tuple[str, Profile]:
+        """Return the address's text and the profile of a peer."""
+        known = self.peers.get((family, packed))
+        if known is None:
+            address = ""
+            if family == socket.AF_INET:
+                address = socket.inet_ntop(socket.AF_INET, packed[:4])
+            elif family == socket.AF_INET6:
+                address = socket.inet_ntop(socket.AF_INET6, packed)
+            known = (address, self.trusted if address in self._believed else self.untrusted)
+            if len(self.peers) >= PEERS:
+                self.peers.clear()
+            self.peers[family, packed] = known
+        return known
+
+
+class Server:
+    """Serves a WSGI app.
+
+    Args:
+        app: the application.
+        bind: where to listen: ``HOST:PORT``, ``[IPv6]:PORT``, ``unix:PATH``, ``fd://N``; port 0
+            takes a free one.
+        sockets: sockets that listen already, besides those of ``bind``; they are the caller's.
+        settings: limits and timeouts.
+        log: anything with the methods of logging.Logger.
+        max_requests: requests after which the server stops gracefully, to be replaced; 0: never.
+
+    Attributes:
+        addresses: what ``getsockname`` says of each listener.
+        on_tick: called about once a second, also during the drain.
+
+    Raises:
+        BindError: a listener can't be made.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        *,
+        bind: Sequence[str] = (),
+        sockets: Sequence[socket.socket] = (),
+        settings: Settings | None = None,
+        log: Any = None,
+        max_requests: int = 0,
+    ) -> None:
+        self.settings = settings or Settings()
+        self.log: Any = log or logging.getLogger("poolhttp")
+        self.app = app
+        self.on_tick: Callable[[], None] | None = None
+        self.environ: dict[str, Any] = {}
+        """Environ entries that override the server's own, such as wsgi.errors."""
+        self.on_start: Callable[[AppContext, Loop], None] | None = None
+        """Called with the app's context and the loop before the first request."""
+        self.nconnections = 0
+        self._max_requests = max_requests or float("inf")
+        self.stopping = False
+        self._sockets = list(sockets)
+        self._owned: list[socket.socket] = []
+        try:
+            for text in bind:
+                self._owned.append(open_listener(text, self.settings.backlog))
+        except BaseException:
+            self._close_listeners()
+            raise
+        self._sockets += self._owned
+        for sock in self._sockets:
+            prepare(sock, defer_accept=self.settings.defer_accept)
+        self.addresses = [sock.getsockname() for sock in self._sockets]
+        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self.loop: Loop
+        self.service: Service
+        self._listeners: list[Listener] = []
+        self._accepting = False
+        self._next_tick = 0.0
+        self._retry_accept = float("inf")
+
+    def describe(self) -> str:
+        """Return where the server listens, for people."""
+        return ", ".join(describe(sock) for sock in self._sockets)
+
+    @property
+    def wake_fd(self) -> int:
+        """Write a byte to wake the loop; for signal.set_wakeup_fd."""
+        return self._wake_write
+
+    def stop(self) -> None:
+        """Begin a graceful stop; may be called from any thread or signal handler, repeatedly."""
+        self.stopping = True
+        with suppress(BlockingIOError):  # The pipe is full of wake-ups.
+            os.write(self._wake_write, b"\0")
+
+    # Running
+
+    def run(self) -> None:
+        """Serve in the calling thread; return after a graceful stop."""
+        try:
+            self._start()
+            while not self.stopping:
+                self._turn(TICK)
+            self._drain()
+        finally:
+            self._shut()
+
+    def _start(self) -> None:
+        settings = self.settings
+        self.loop = loop = Loop(make_pool(settings.buffers))
+        context = AppContext(self.app, settings, self.log, loop.clock)
+        self.service = Service(settings, loop, context, Scheduler(), self.log, self._on_closed)
+        if self.on_start is not None:
+            self.on_start(context, loop)
+        base = {**base_environ(settings), **self.environ}
+        self._listeners = [Listener(sock, settings, base) for sock in self._sockets]
+        loop.add_notifier(self._wake_read, self._on_wake)
+        self._resume_accepting()
+
+    def _turn(self, max_wait: float) -> None:
+        loop = self.loop
+        loop.turn(max_wait)
+        now = loop.clock.now
+        if now >= self._next_tick:
+            self._next_tick = now + TICK
+            if self.on_tick is not None:
+                self.on_tick()
+            if now >= self._retry_accept:
+                self._resume_accepting()
+        if self.service.requests >= self._max_requests and not self.stopping:
+            self.log.info("Autorestarting worker after current request.")
+            self.stopping = True
+
+    def _on_wake(self) -> None:
+        with suppress(BlockingIOError):
+            while os.read(self._wake_read, 4096):
+                pass
+
+    # Accepting
+
+    def _resume_accepting(self) -> None:
+        self._retry_accept = float("inf")
+        if not self._accepting and not self.stopping:
+            self._accepting = True
+            for listener in self._listeners:
+                self.loop.add_listener(listener.fd, partial(self._accept, listener))
+
+    def _pause_accepting(self) -> None:
+        if self._accepting:
+            self._accepting = False
+            for listener in self._listeners:
+                self.loop.remove(listener.fd)
+
+    def _accept(self, listener: Listener) -> int:
+        """Accept what waits, as far as there is room; return how many."""
+        room = self.settings.worker_connections - self.nconnections
+        try:
+            accepted = self.loop.accept(listener.fd, max(0, min(room, ACCEPT_BATCH)))
+        except OSError as exc:
+            if exc.errno not in {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}:
+                raise
+            self.log.warning("Can't accept connections: %s; waiting", os.strerror(exc.errno))
+            self._pause_accepting()
+            self._retry_accept = self.loop.clock.now + ACCEPT_PAUSE
+            return 0
+        for fd, family, port, packed in accepted:
+            address, profile = listener.peer(family, packed)
+            connection = Connection(
+                fd, self.service, profile, address, str(port) if address else ""
+            )
+            self.loop.add_client(fd, connection)
+        self.nconnections += len(accepted)
+        if self.nconnections >= self.settings.worker_connections:
+            self._pause_accepting()
+        return len(accepted)
+
+    def _on_closed(self, _connection: Connection) -> None:
+        self.nconnections -= 1
+        if not self._accepting:
+            self._resume_accepting()
+
+    # Stopping
+
+    def _drain(self) -> None:
+        """Serve what was accepted or waits to be, then end (RFC 9112 section 9.6).
+
+        Idle connections may still send a request for ``drain_keepalive`` seconds, since it may be
+        on its way; its answer says ``Connection: close``.
+        """
+        settings = self.settings
+        loop = self.loop
+        self._pause_accepting()
+        self._empty_accept_queues()
+        self.service.draining = True
+        for listener in self._listeners:
+            listener.trusted.forget()
+            listener.untrusted.forget()
+        self._close_listeners()
+        loop.clock.tick()
+        end = loop.clock.now + settings.graceful_timeout
+        self._shorten_idle(loop.clock.now + settings.drain_keepalive)
+        while self.nconnections and loop.clock.now < end:
+            self._turn(min(TICK, end - loop.clock.now))
+        if self.nconnections:
+            self.log.warning("Closing %d connections after graceful_timeout", self.nconnections)
+
+    def _empty_accept_queues(self) -> None:
+        """Whoever the kernel has let in gets an answer."""
+        for listener in self._listeners:
+            if listener.sock.family != socket.AF_UNIX:
+                prepare(listener.sock, defer_accept=False)
+        for wait in (0.0, DEFER_GRACE, 0.0):
+            for listener in self._listeners:
+                while self._accept(listener):
+                    pass
+            self.loop.turn(wait)
+
+    def _shorten_idle(self, latest: float) -> None:
+        """Connections without a request are due at ``latest`` at the latest."""
+        for state in (State.IDLE, State.READING_HEAD):
+            queue = self.service.queues[state]
+            if queue is not None:
+                queue.shorten(latest, lambda each: each.parser is None)  # type: ignore[attr-defined]
+        self.loop.next_deadline = min(self.loop.next_deadline, latest)
+
+    def _shut(self) -> None:
+        self._close_listeners()
+        if hasattr(self, "loop"):
+            for handler in list(self.loop.handlers):
+                if isinstance(handler, Connection):
+                    handler.close()
+            self.loop.shut()
+        os.close(self._wake_read)
+        os.close(self._wake_write)
+
+    def _close_listeners(self) -> None:
+        for sock in self._owned:
+            path = (
+                sock.getsockname() if sock.fileno() >= 0 and sock.family == socket.AF_UNIX else ""
+            )
+            sock.close()
+            if path and not path.startswith("\0"):
+                with suppress(OSError):
+                    os.unlink(path)
+
+
+def serve(app: App, bind: str | Sequence[str] = "127.0.0.1:8000", **settings: Any) -> None:
+    """Serve ``app`` in the calling thread until it is stopped by SIGTERM or SIGINT.
+
+    Args:
+        app: a WSGI application.
+        bind: one or several of ``HOST:PORT``, ``[IPv6]:PORT``, ``unix:PATH``, ``fd://N``.
+        settings: fields of :class:`poolhttp.Settings`.
+
+    Raises:
+        BindError: a listener can't be made.
+        SettingsError: a setting is out of range.
+    """
+    from poolhttp.signals import stop_on_signals
+
+    server = Server(
+        app, bind=[bind] if isinstance(bind, str) else bind, settings=Settings(**settings)
+    )
+    with stop_on_signals(server):
+        server.run()

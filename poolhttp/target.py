@@ -1,0 +1,84 @@
+"""Request line, request target and Host: their grammar, and what they become in the environ.
+
+Lives here: RFC 9112 section 3 and RFC 9110 section 7.2 as functions of bytes and strings. Must not
+live here: state.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from urllib.parse import unquote_to_bytes, urlsplit
+
+from poolhttp.errors import RequestError
+
+_REQUEST_LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ [!-~]+ HTTP/[0-9]\.[0-9]\r\n")
+
+_REG_NAME = r"(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*"
+_HOST = re.compile(rf"(?:{_REG_NAME}|\[[0-9A-Fa-f:.]+\]|\[v[0-9A-Fa-f]+\.[\w.~!$&'()*+,;=:-]+\])(?::[0-9]*)?", re.ASCII)  # fmt: skip  # noqa: E501
+_AUTHORITY = re.compile(r"[^/?#@\s]+:[0-9]+")
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+
+# Hosts already found well-formed, and targets already split, as a server has few of the former and
+# hot ones of the latter; emptied when full, so that nobody can make them grow.
+_KNOWN_LIMIT = 512
+_known_hosts: set[str] = set()
+
+
+def check_request_line(line: bytes) -> bool:
+    """Whether a request line with its CRLF is exactly method SP target SP version."""
+    return _REQUEST_LINE.fullmatch(line) is not None
+
+
+def check_host(host: str) -> bool:
+    """Whether a Host value is uri-host [":" port], possibly empty (RFC 9110 section 7.2)."""
+    if host in _known_hosts:
+        return True
+    if _HOST.fullmatch(host) is None:
+        return False
+    if len(_known_hosts) >= _KNOWN_LIMIT:
+        _known_hosts.clear()
+    _known_hosts.add(host)
+    return True
+
+
+def split_target(method: str, target: bytes, environ: dict[str, Any]) -> None:
+    """Set RAW_URI, PATH_INFO and QUERY_STRING (RFC 9112 section 3.2, PEP 3333).
+
+    Raises:
+        RequestError: 400 for a form that doesn't go with the method, or for bytes outside ASCII.
+    """
+    try:
+        raw = target.decode("ascii")
+    except UnicodeDecodeError:
+        raise RequestError(400, "request target is not ASCII") from None
+    environ["RAW_URI"] = raw
+    if not raw.startswith("/"):
+        path, query = _split_other_form(method, raw)
+    elif method == "CONNECT":
+        raise RequestError(400, "CONNECT needs host:port")
+    else:
+        path, _, query = raw.partition("#")[0].partition("?")
+    if "%" in path:
+        path = unquote_to_bytes(path).decode("latin-1")
+    environ["PATH_INFO"] = path
+    environ["QUERY_STRING"] = query
+
+
+def _split_other_form(method: str, raw: str) -> tuple[str, str]:
+    """Return path and query of a target in absolute, authority or asterisk form."""
+    if method == "CONNECT":
+        if _AUTHORITY.fullmatch(raw) is None:
+            raise RequestError(400, "CONNECT needs host:port")
+        return "", ""
+    if raw == "*":
+        if method != "OPTIONS":
+            raise RequestError(400, "target * is for OPTIONS only")
+        return "*", ""
+    if _SCHEME.match(raw) is None:
+        raise RequestError(400, "malformed request target")
+    try:
+        parts = urlsplit(raw)
+    except ValueError:
+        raise RequestError(400, "malformed request target") from None
+    return parts.path, parts.query

@@ -1,0 +1,244 @@
+"""``EpollWorker``: gunicorn's life cycle onto :class:`poolhttp.server.Server`.
+
+    gunicorn -k poolhttp.worker.EpollWorker app:wsgi
+    gunicorn -k egg:poolhttp#epoll app:wsgi
+
+Lives here: what only gunicorn's workers have (heartbeat, hooks, its settings and logger). Must not
+live here: serving. What gunicorn expects is in its ``workers/base.py``.
+
+Limits that gunicorn has no setting for are environment variables, ``POOLHTTP_MAX_BODY=10000000``
+for the field ``max_body`` of :class:`poolhttp.settings.Settings`, and so on.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from contextlib import suppress
+from types import FrameType
+from typing import Any
+
+from gunicorn.glogging import Logger
+from gunicorn.http.wsgi import WSGIErrorsWrapper
+from gunicorn.workers.base import Worker
+
+from poolhttp.access import AccessLog, FormatError
+from poolhttp.appcontext import AppContext
+from poolhttp.gunicorn_views import RequestView, ResponseView, elapsed
+from poolhttp.loop import Loop
+from poolhttp.parser import Request
+from poolhttp.server import Server
+from poolhttp.settings import Settings, SettingsError, environment_settings
+from poolhttp.wsgi import Response
+
+REFUSED = {
+    "permit_obsolete_folding": "folded header lines are not parsed",
+    "strip_header_spaces": "a space before a header's colon is never accepted",
+    "permit_unconventional_http_method": "only registered methods are parsed",
+    "permit_unconventional_http_version": "only HTTP/1.0 and HTTP/1.1 are served",
+}
+"""gunicorn's settings of dangerous leniency, and why we refuse them."""
+
+
+def settings_from(cfg: Any) -> Settings:
+    """Return our settings for a gunicorn configuration and the environment.
+
+    Raises:
+        SettingsError: a value is out of range, or a POOLHTTP_ variable names no setting.
+    """
+    given: dict[str, Any] = {
+        "keepalive": float(cfg.keepalive),
+        "graceful_timeout": float(cfg.graceful_timeout),
+        "limit_request_line": cfg.limit_request_line,
+        "limit_request_fields": cfg.limit_request_fields,
+        "limit_request_field_size": cfg.limit_request_field_size,
+        "worker_connections": cfg.worker_connections,
+        "threads": cfg.threads,
+        "multiprocess": cfg.workers > 1,
+        "header_map": cfg.header_map,
+        "forwarder_headers": tuple(each.upper() for each in cfg.forwarder_headers),
+        "forwarded_allow_ips": tuple(str(each) for each in cfg.forwarded_allow_ips),
+        "secure_scheme_headers": dict(cfg.secure_scheme_headers),
+        "script_name": os.environ.get("SCRIPT_NAME", ""),
+        "proxy_protocol": str(cfg.proxy_protocol),
+        "proxy_allow_ips": tuple(str(each) for each in cfg.proxy_allow_ips),
+        "body_dir": cfg.tmp_upload_dir,
+    }
+    return Settings(**{**given, **environment_settings(os.environ)})
+
+
+class EpollWorker(Worker):  # type: ignore[misc]
+    """A gunicorn worker whose connections live on one edge-triggered epoll loop."""
+
+    server: Server | None = None
+    _context: AppContext | None = None
+
+    @classmethod
+    def check_config(cls, cfg: Any, log: Any) -> None:
+        """Refuse what can't be honoured; gunicorn prints the message and exits with status 1.
+
+        Raises:
+            RuntimeError: says which setting, and what to do.
+        """
+        for name, reason in REFUSED.items():
+            if getattr(cfg, name):
+                raise RuntimeError(f"poolhttp refuses {name}: {reason}; unset it")
+        if cfg.is_ssl:
+            raise RuntimeError(
+                "poolhttp has no TLS yet: unset certfile and keyfile, or end TLS in a proxy"
+            )
+        if str(cfg.protocol) != "http":
+            raise RuntimeError(f"poolhttp serves HTTP only: unset protocol = {cfg.protocol!r}")
+        if "h1" not in cfg.http_protocols:
+            raise RuntimeError("poolhttp serves HTTP/1.1: http_protocols must include h1")
+        if cfg.threads > 1:
+            raise RuntimeError("poolhttp runs the app on one thread: unset threads, add workers")
+        if cfg.reuse_port and any(isinstance(each, str) for each in cfg.address):
+            raise RuntimeError("reuse_port and a unix socket exclude each other: unset reuse_port")
+        if list(cfg.http_protocols) != ["h1"]:
+            log.warning("poolhttp serves HTTP/1.1 only, out of http_protocols")
+        try:
+            settings_from(cfg)
+            AccessLog(cfg.access_log_format, lambda _: None)
+        except (SettingsError, FormatError) as exc:
+            raise RuntimeError(str(exc)) from None
+
+    # Life cycle
+
+    def run(self) -> None:
+        """Serve until told to stop; returning ends the process with status 0."""
+        self.notify()
+        limit = self.max_requests
+        settings = settings_from(self.cfg)
+        self.server = server = Server(
+            self.wsgi,
+            sockets=[each.sock for each in self.sockets],
+            settings=settings,
+            log=self.log,
+            max_requests=0 if limit == sys.maxsize else limit,
+        )
+        server.environ = {
+            "SERVER_SOFTWARE": os.environ.get("SERVER_SOFTWARE", "poolhttp"),
+            "wsgi.errors": WSGIErrorsWrapper(self.cfg),
+        }
+        server.on_tick = self._tick
+        server.on_start = self._on_start
+        if not self.alive:
+            server.stop()
+        server.run()
+
+    def _on_start(self, context: AppContext, loop: Loop) -> None:
+        self._context = context
+        loop.add_notifier(self.PIPE[0], self._on_pipe)
+        if _is_changed(self.cfg.pre_request) or self.log.error_log.isEnabledFor(logging.DEBUG):
+            context.before_app = self._before_app
+        fast = self._fast_access_log()
+        if fast is not None:
+            loop.before_wait = fast.flush
+        general = not _is_stock_silent(self.log) and fast is None
+        if fast is not None and not _is_changed(self.cfg.post_request):
+            context.after_response = fast.add
+        elif fast is not None or general or _is_changed(self.cfg.post_request):
+            self._access = fast
+            self._general_access = general
+            context.after_response = self._after_response
+
+    def _on_pipe(self) -> None:
+        """A signal or the reloader: Python's handler has run by now."""
+        with suppress(BlockingIOError):
+            while os.read(self.PIPE[0], 4096):
+                pass
+        self._check_alive()
+
+    def _check_alive(self) -> None:
+        if not self.alive and self.server is not None:
+            self.server.stopping = True
+
+    def _tick(self) -> None:
+        self.notify()
+        self._check_alive()
+        if self.ppid != os.getppid() and self.server is not None and not self.server.stopping:
+            self.log.info("Parent changed, shutting down: %s", self)
+            self.server.stopping = True
+
+    # Signals
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """SIGTERM: stop gracefully."""
+        super().handle_exit(sig, frame)
+        self._check_alive()
+
+    def handle_quit(self, sig: int, frame: FrameType | None) -> None:
+        """SIGQUIT, SIGINT: stop at once; SystemExit goes through the app's frames."""
+        if self._context is not None:
+            self._context.exiting = True
+        super().handle_quit(sig, frame)
+
+    def handle_abort(self, sig: int, frame: FrameType | None) -> None:
+        """SIGABRT: the arbiter has missed our heartbeat."""
+        if self._context is not None:
+            self._context.exiting = True
+        super().handle_abort(sig, frame)
+
+    # Hooks and access log
+
+    def _before_app(self, request: Request) -> None:
+        self.cfg.pre_request(self, RequestView(request))
+
+    def _after_response(self, response: Response) -> None:
+        if self._access is not None:
+            self._access.add(response)
+        view = RequestView(response.request)
+        answer = ResponseView(response)
+        environ = response.request.environ
+        try:
+            if self._general_access:
+                self.log.access(answer, view, environ, elapsed(response))
+            if _is_changed(self.cfg.post_request):
+                self.cfg.post_request(self, view, environ, answer)
+        except Exception:
+            self.log.exception("Exception in post_request hook")
+
+    def _fast_access_log(self) -> AccessLog | None:
+        """Return our own access log if gunicorn's would write the very same lines to one stream."""
+        log = self.log
+        if type(log).access is not Logger.access or _is_stock_silent(log):
+            return None
+        target: logging.Logger = log.access_log
+        handlers = target.handlers
+        if len(handlers) != 1 or target.filters or target.propagate:
+            return None
+        handler = handlers[0]
+        formatter = handler.formatter
+        if (
+            type(handler) not in {logging.StreamHandler, logging.FileHandler}
+            or handler.filters
+            or not target.isEnabledFor(logging.INFO)
+            or formatter is None
+            or formatter._fmt != "%(message)s"
+        ):
+            return None
+
+        def write(text: str) -> None:
+            assert isinstance(handler, logging.StreamHandler)
+            handler.acquire()
+            try:
+                handler.stream.write(text)
+                handler.flush()
+            except OSError:
+                self.log.exception("Can't write the access log")
+            finally:
+                handler.release()
+
+        return AccessLog(self.cfg.access_log_format, write)
+
+
+def _is_changed(hook: Any) -> bool:
+    """Whether a hook is the user's, not gunicorn's default."""
+    return getattr(hook, "__module__", "") != "gunicorn.config"
+
+
+def _is_stock_silent(log: Any) -> bool:
+    """Whether calling ``log.access`` would do nothing; a subclass is always called."""
+    return type(log).access is Logger.access and not log.access_log_enabled

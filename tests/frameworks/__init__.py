@@ -1,0 +1,1 @@
+"""The example apps behind poolhttp, driven by `requests` through both ways in."""
