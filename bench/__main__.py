@@ -43,10 +43,10 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     scenarios = ",".join(DEFAULT_SCENARIOS)
     server_core, load_core = choose_cores()
-    who = f"NAME[,NAME...] who takes part; repeatable; {ALL} (default) for everybody"
-    what = f"NAME[,NAME...] what is measured; repeatable; {ALL} for everything ({scenarios})"
-    add("--contender", action="append", metavar="NAME", help=who)
-    add("--scenario", action="append", metavar="NAME", help=what)
+    who = f"who takes part, separated by commas; repeatable; {ALL} by default"
+    what = f"what is measured, likewise; {ALL} for everything ({scenarios})"
+    add("--contender", action="append", metavar="NAME,...", help=who)
+    add("--scenario", action="append", metavar="NAME,...", help=what)
     add("--list", action="store_true", help="list contenders and scenarios, then stop")
     add("--rounds", type=positive, default=5, help="rounds over the contenders (%(default)s)")
     add("--seconds", type=positive, default=4, help="length of a measurement (%(default)s)")

@@ -67,4 +67,4 @@ SCENARIOS = (
         both_log_modes=True,
     ),
 )
-DEFAULT_SCENARIOS = ("hello", "headers", "churn")
+DEFAULT_SCENARIOS = ("hello", "headers", "headers-varying", "churn")

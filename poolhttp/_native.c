@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "_native.h"
@@ -75,14 +76,59 @@ int ph_flush(ph_loop *loop, const char *bytes, int count) {
         }
         bytes += nbytes;
         entry[1] = (int32_t)sent;
-        if (sent != nbytes) {
+        int whole = sent == nbytes && !(loop->interest[fd] & PH_BLOCKED);
+        if (entry[2] == PH_CLOSE_NOW || (entry[2] == PH_CLOSE_SENT && whole)) {
+            ph_close(loop, fd);
+        } else if (!whole) {
             loop->interest[fd] |= PH_BLOCKED;
             loop->unsent++;
-        } else if (entry[2]) {
-            ph_close(loop, fd);
         }
     }
     return loop->unsent;
+}
+
+static void copy_peer(const struct sockaddr_storage *from, int listener, ph_peer *peer) {
+    memset(peer, 0, sizeof *peer);
+    peer->listener = listener;
+    peer->family = from->ss_family;
+    if (from->ss_family == AF_INET) {
+        const struct sockaddr_in *v4 = (const struct sockaddr_in *)from;
+        peer->port = ntohs(v4->sin_port);
+        memcpy(peer->address, &v4->sin_addr, 4);
+    } else if (from->ss_family == AF_INET6) {
+        const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)from;
+        peer->port = ntohs(v6->sin6_port);
+        memcpy(peer->address, &v6->sin6_addr, 16);
+    }
+}
+
+/* Accept until EAGAIN or until there is no room, register each connection once and for all, and
+ * receive what it has sent already: with TCP_DEFER_ACCEPT that is its first request. */
+static void accept_from(ph_loop *loop, int listener, int room) {
+    for (int i = 0; i < room && loop->event_count + 2 <= loop->max_events; i++) {
+        struct sockaddr_storage from;
+        socklen_t size = sizeof from;
+        from.ss_family = AF_UNSPEC;
+        int fd = accept4(listener, (struct sockaddr *)&from, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        loop->accept_calls++;
+        if (fd < 0) {
+            if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) {
+                loop->accept_error = errno;
+                report(loop, listener, PH_READABLE, 0);
+            }
+            return;
+        }
+        int error = ph_watch(loop, fd, PH_READ, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET);
+        if (error < 0) {
+            close(fd);
+            loop->accept_error = -error;
+            report(loop, listener, PH_READABLE, 0);
+            return;
+        }
+        copy_peer(&from, listener, &loop->peers[loop->event_count]);
+        report(loop, fd, PH_ACCEPTED, loop->event_count);
+        receive(loop, fd, 0);
+    }
 }
 
 static void dispatch(ph_loop *loop, const struct epoll_event *event) {
@@ -111,10 +157,39 @@ static void dispatch(ph_loop *loop, const struct epoll_event *event) {
         loop->interest[fd] |= PH_READY;
 }
 
-/* An event may report twice (writable, then received), so epoll_wait is asked
- * for half of what there is room for. */
-int ph_turn(ph_loop *loop, const char *bytes, int count, int deferred, int timeout_ms) {
+/* Clients first: what is accepted in this turn may have a number that was just closed. An event
+ * may report twice (writable, then received), so `room` is half of what there is room for. */
+static int wait_and_dispatch(ph_loop *loop, int room, int timeout_ms, int accept_room) {
     struct epoll_event events[PH_BATCH];
+    int ready = epoll_wait(loop->epoll_fd, events, room, timeout_ms);
+    loop->wait_calls++;
+    if (ready < 0)
+        return errno == EINTR ? 0 : -errno;
+    for (int i = 0; i < ready; i++) {
+        int fd = (int)(uint32_t)events[i].data.u64;
+        if (!known(loop, fd) || !(loop->interest[fd] & PH_LISTEN))
+            dispatch(loop, &events[i]);
+    }
+    for (int i = 0; i < ready; i++) {
+        int fd = (int)(uint32_t)events[i].data.u64;
+        if (known(loop, fd) && loop->interest[fd] & PH_LISTEN &&
+            events[i].data.u64 == tag(loop, fd)) {
+            int before = loop->event_count;
+            accept_from(loop, fd, accept_room);
+            accept_room -= loop->event_count - before;
+        }
+    }
+    return ready;
+}
+
+static int64_t now_ms(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+int ph_turn(ph_loop *loop, const char *bytes, int count, int deferred, int timeout_ms,
+            int accept_room) {
     ph_flush(loop, bytes, count);
     loop->event_count = 0;
     loop->turns++;
@@ -124,19 +199,16 @@ int ph_turn(ph_loop *loop, const char *bytes, int count, int deferred, int timeo
             receive(loop, fd, 1);
     }
     int room = (loop->max_events - loop->event_count) / 2;
-    if (room > PH_BATCH)
-        room = PH_BATCH;
+    room = room < 1 ? 1 : room > PH_BATCH ? PH_BATCH : room;
     int wait = loop->event_count > 0 || loop->unsent > 0 ? 0 : timeout_ms;
-    int ready = epoll_wait(loop->epoll_fd, events, room > 0 ? room : 1, wait);
-    loop->wait_calls++;
-    if (ready < 0) {
-        if (errno != EINTR)
-            return -errno;
-        ready = 0;
+    int64_t end = wait > 0 ? now_ms() + wait : 0;
+    int ready = wait_and_dispatch(loop, room, wait, accept_room);
+    /* Edges that concern nobody (a socket became writable while nothing waits) end no turn. */
+    while (ready > 0 && loop->event_count == 0 && wait > 0) {
+        wait = (int)(end - now_ms());
+        ready = wait_and_dispatch(loop, room, wait > 0 ? wait : 0, accept_room);
     }
-    for (int i = 0; i < ready; i++)
-        dispatch(loop, &events[i]);
-    return loop->event_count;
+    return ready < 0 ? ready : loop->event_count;
 }
 
 int ph_watch(ph_loop *loop, int fd, int interest, uint32_t events) {
@@ -156,48 +228,6 @@ int ph_unwatch(ph_loop *loop, int fd) {
     loop->interest[fd] = 0;
     loop->ctl_calls++;
     return epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, fd, NULL) < 0 ? -errno : 0;
-}
-
-static void copy_peer(const struct sockaddr_storage *from, ph_peer *peer) {
-    memset(peer, 0, sizeof *peer);
-    peer->family = from->ss_family;
-    if (from->ss_family == AF_INET) {
-        const struct sockaddr_in *v4 = (const struct sockaddr_in *)from;
-        peer->port = ntohs(v4->sin_port);
-        memcpy(peer->address, &v4->sin_addr, 4);
-    } else if (from->ss_family == AF_INET6) {
-        const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)from;
-        peer->port = ntohs(v6->sin6_port);
-        memcpy(peer->address, &v6->sin6_addr, 16);
-    }
-}
-
-/* Accept until EAGAIN or `max`, registering each connection once and for all.
- * Returns how many were accepted; an error only if there were none. */
-int ph_accept(ph_loop *loop, int listener, int32_t *fds, ph_peer *peers, int max) {
-    int count = 0;
-    while (count < max) {
-        struct sockaddr_storage from;
-        socklen_t size = sizeof from;
-        from.ss_family = AF_UNSPEC;
-        int fd = accept4(listener, (struct sockaddr *)&from, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        loop->accept_calls++;
-        if (fd < 0) {
-            if (errno == EINTR || errno == ECONNABORTED)
-                continue;
-            if (errno == EAGAIN)
-                break;
-            return count > 0 ? count : -errno;
-        }
-        int error = ph_watch(loop, fd, PH_READ, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET);
-        if (error < 0) {
-            close(fd);
-            return count > 0 ? count : error;
-        }
-        copy_peer(&from, &peers[count]);
-        fds[count++] = fd;
-    }
-    return count;
 }
 
 int ph_close(ph_loop *loop, int fd) {

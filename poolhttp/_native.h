@@ -6,10 +6,23 @@
 #define PH_READY 4
 #define PH_BLOCKED 8
 #define PH_NOTIFY 16
+#define PH_LISTEN 32
 #define PH_MORE 1073741824
 #define PH_WRITABLE -100001
 #define PH_READABLE -100002
+#define PH_ACCEPTED -100003
+#define PH_CLOSE_SENT 1
+#define PH_CLOSE_NOW 2
 #define PH_BATCH 512
+
+typedef struct {
+    int32_t listener;      /* the descriptor that it was accepted from */
+    uint16_t family;       /* AF_INET, AF_INET6 or AF_UNIX */
+    uint16_t unused;
+    uint8_t address[16];   /* network byte order; the first 4 bytes for AF_INET */
+    uint16_t port;         /* host byte order */
+    uint16_t unused2;
+} ph_peer;
 
 typedef struct {
     /* Set once by the owner. */
@@ -19,13 +32,15 @@ typedef struct {
     int32_t table_size;    /* descriptors below it have an entry in both tables */
     char *read_slab;       /* max_events * slot_size bytes */
     int32_t *events;       /* filled by a turn: fd, result, offset in the slab */
-    int32_t *out;          /* fd, nbytes (becomes bytes sent or -errno), close when sent */
+    int32_t *out;          /* fd, nbytes (becomes bytes sent or -errno), 0 or PH_CLOSE_... */
     int32_t *deferred;     /* descriptors to receive from without an edge */
+    ph_peer *peers;        /* max_events of them; by the third number of a PH_ACCEPTED event */
     uint32_t *generation;  /* by fd: makes an event of an earlier owner stale */
     uint8_t *interest;     /* by fd: PH_READ, PH_WRITE, ... */
     /* Results of the last call. */
     int32_t event_count;
     int32_t unsent;        /* entries of `out` that were not taken whole */
+    int32_t accept_error;  /* errno that ended accepting, when PH_READABLE says so */
     /* Counters since the start. */
     uint64_t turns;
     uint64_t wait_calls;
@@ -37,17 +52,11 @@ typedef struct {
     uint64_t stale_events;
 } ph_loop;
 
-typedef struct {
-    uint16_t family;       /* AF_INET, AF_INET6 or AF_UNIX */
-    uint16_t port;         /* host byte order */
-    uint8_t address[16];   /* network byte order; the first 4 bytes for AF_INET */
-} ph_peer;
-
 int ph_flush(ph_loop *loop, const char *bytes, int count);
-int ph_turn(ph_loop *loop, const char *bytes, int count, int deferred, int timeout_ms);
+int ph_turn(ph_loop *loop, const char *bytes, int count, int deferred, int timeout_ms,
+            int accept_room);
 int ph_watch(ph_loop *loop, int fd, int interest, uint32_t events);
 int ph_unwatch(ph_loop *loop, int fd);
-int ph_accept(ph_loop *loop, int listener, int32_t *fds, ph_peer *peers, int max);
 int ph_close(ph_loop *loop, int fd);
 int ph_shutdown_write(int fd);
 int ph_reset_on_close(int fd);

@@ -6,18 +6,27 @@ class _Library:
     PH_READY: int
     PH_BLOCKED: int
     PH_NOTIFY: int
+    PH_LISTEN: int
     PH_MORE: int
     PH_WRITABLE: int
     PH_READABLE: int
+    PH_ACCEPTED: int
+    PH_CLOSE_SENT: int
+    PH_CLOSE_NOW: int
     PH_BATCH: int
 
     def ph_flush(self, loop: Any, data: bytes, count: int) -> int: ...
     def ph_turn(
-        self, loop: Any, data: bytes, count: int, deferred: int, timeout_ms: int
+        self,
+        loop: Any,
+        data: bytes,
+        count: int,
+        deferred: int,
+        timeout_ms: int,
+        accept_room: int,
     ) -> int: ...
     def ph_watch(self, loop: Any, fd: int, interest: int, events: int) -> int: ...
     def ph_unwatch(self, loop: Any, fd: int) -> int: ...
-    def ph_accept(self, loop: Any, listener: int, fds: Any, peers: Any, maximum: int) -> int: ...
     def ph_close(self, loop: Any, fd: int) -> int: ...
     def ph_shutdown_write(self, fd: int) -> int: ...
     def ph_reset_on_close(self, fd: int) -> int: ...

@@ -44,7 +44,7 @@ def _safe(value: str) -> str:
 
 def _variable(key: str) -> Atom:
     def atom(response: Response, _seconds: float) -> str:
-        value = response.request.environ.get(key)
+        value = response.environ.get(key)
         return _safe(str(value)) if value else "-"
 
     return atom
@@ -66,7 +66,7 @@ def _response_field(name: str) -> Atom:
 
 
 def _user(response: Response, _seconds: float) -> str:
-    scheme, _, credentials = response.request.environ.get("HTTP_AUTHORIZATION", "").partition(" ")
+    scheme, _, credentials = response.environ.get("HTTP_AUTHORIZATION", "").partition(" ")
     if scheme.lower() == "basic":
         try:
             decoded = base64.b64decode(credentials.strip()).decode("utf-8", "replace")
@@ -98,7 +98,7 @@ def _status(response: Response, _seconds: float) -> str:
 
 
 def _line(response: Response, _seconds: float) -> str:
-    environ = response.request.environ
+    environ = response.environ
     return _safe(f"{environ['REQUEST_METHOD']} {environ['RAW_URI']} {environ['SERVER_PROTOCOL']}")
 
 

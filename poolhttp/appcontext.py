@@ -11,7 +11,6 @@ from logging import Logger
 from typing import Any, Protocol, TypeAlias
 
 from poolhttp.filewrapper import FileWrapper
-from poolhttp.parser import Request
 from poolhttp.response import HeadCache
 from poolhttp.sendfile import Buffer
 from poolhttp.settings import Settings
@@ -30,9 +29,6 @@ class Sink(Protocol):
     @property
     def broken(self) -> bool:
         """The peer is gone."""
-
-    def collect(self, buffers: tuple[bytes, ...], nbytes: int) -> None:
-        """Take a whole small response; it goes out with the turn."""
 
     def send(self, buffers: list[Buffer], nbytes: int) -> None:
         """Write now what the socket takes and keep the rest."""
@@ -60,12 +56,26 @@ class AppContext:
         self.clock = clock
         self.heads = HeadCache(settings.server_header)
         self.output_limit = settings.output_limit
-        self.before_app: Callable[[Request], None] | None = None
-        """Called with the request before the app is."""
+        self.before_app: Callable[[Any], None] | None = None
         self.after_response: Callable[[Any], None] | None = None
-        """Called once with each :class:`~poolhttp.wsgi.Response`, after the iterable's close()."""
+        self.observed = False
         self.exiting = False
         """A signal handler raises SystemExit: it must not be taken for the app's."""
+
+    def observe(
+        self,
+        before_app: Callable[[Any], None] | None = None,
+        after_response: Callable[[Any], None] | None = None,
+    ) -> None:
+        """Have each :class:`~poolhttp.wsgi.Response` shown to somebody.
+
+        Args:
+            before_app: called before the app is; what it raises is answered as the app's.
+            after_response: called once, after the iterable's ``close()``.
+        """
+        self.before_app = before_app
+        self.after_response = after_response
+        self.observed = before_app is not None or after_response is not None
 
 
 def base_environ(settings: Settings, scheme: str = "http") -> dict[str, Any]:

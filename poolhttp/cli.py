@@ -173,7 +173,7 @@ def _serve_here(options: argparse.Namespace, settings: Settings) -> int:
         access = AccessLog(options.access_log_format, _line_writer(options.access_log))
 
         def on_start(context: AppContext, loop: Loop) -> None:
-            context.after_response = access.add
+            context.observe(after_response=access.add)
             loop.before_wait = access.flush
 
         server.on_start = on_start

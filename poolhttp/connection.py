@@ -13,14 +13,16 @@ from __future__ import annotations
 import errno
 import select
 from http import HTTPStatus
+from typing import Any
 
 from poolhttp.errors import RequestError
 from poolhttp.loop import READY
 from poolhttp.outbox import Outbox
-from poolhttp.parser import Request, RequestParser
+from poolhttp.parser import RequestParser
+from poolhttp.request import Request
 from poolhttp.response import CONTINUE, error_response
 from poolhttp.sendfile import IOV_MAX, Buffer, write
-from poolhttp.service import Profile, Service
+from poolhttp.service import Profile, Service, name_server
 from poolhttp.states import TRANSITIONS, Event, State, walk
 from poolhttp.timers import DeadlineQueue
 from poolhttp.wsgi import Response
@@ -38,7 +40,13 @@ LINGER_BYTES = 256 * 1024
 # The hot walk takes two steps in one and doesn't change its deadline queue; the table allows it.
 _IDLE = State.IDLE
 _RUNNING = walk(State.IDLE, Event.FIRST_BYTE, Event.REQUEST_DONE, Event.APP_CALLED)
+assert walk(State.READING_HEAD, Event.REQUEST_DONE, Event.APP_CALLED) is _RUNNING
+assert walk(State.READING_BODY, Event.REQUEST_DONE, Event.APP_CALLED) is _RUNNING
+assert walk(_RUNNING, Event.RESPONSE_STARTED) is State.WRITING
 assert walk(_RUNNING, Event.RESPONSE_STARTED, Event.FLUSHED_KEEP) is _IDLE
+
+PLAIN = Request({})
+"""Stands for every request that is remembered: nothing in it differs but the environ."""
 
 
 class Connection:
@@ -119,20 +127,26 @@ class Connection:
 
     def on_data(self, data: bytes) -> None:
         """The loop received something."""
-        if self.state is _IDLE and not self.input:
-            request = self.profile.recall(data)
-            if request is not None:
-                self._run_hot(request)
+        if self.parser is None and not self.input and self.state <= State.READING_HEAD:
+            environ = self.profile.heads.get(data)
+            if environ is not None:
+                self._walk(PLAIN, environ.copy())
                 return
+            environ = self.profile.recall(data)
+            if environ is None:
+                self._advance(data)
+            else:
+                self._walk(PLAIN, environ)
         elif self.state is State.LINGERING:
             self.discarded += len(data)
             if self.discarded > LINGER_BYTES:
                 self.close()
-            return
         elif self.input:
             data = self.input + data
             self.input = b""
-        self._advance(data)
+            self._advance(data)
+        else:
+            self._advance(data)
 
     def _advance(self, data: bytes) -> None:
         """Parse and answer what has arrived, as far as it goes."""
@@ -146,7 +160,7 @@ class Connection:
             request, data = self._parse(data)
             if request is None:
                 return
-            self._run(request)
+            self._walk(request, request.environ)
         if self.state <= State.WRITING:
             self.input = data
             if self.peer_eof and not data and self.state is _IDLE:
@@ -160,31 +174,35 @@ class Connection:
             self._advance(data)
 
     def _parse(self, data: bytes) -> tuple[Request | None, bytes]:
+        service = self.service
         parser = self.parser
         if parser is None:
-            parser = self.parser = self.service.acquire_parser(self.profile)
-        if self.state is _IDLE:
-            self._enter(Event.FIRST_BYTE)
-        whole = parser.at_start
+            profile = self.profile
+            regular = service.whole_heads.parse(data, profile.base, profile.policy)
+            if regular is not None:
+                if regular[0].memorable and not regular[1]:
+                    profile.remember(data, regular[0])
+                return regular
+            self.parser = parser = service.acquire_parser(profile)
         try:
             request, rest = parser.feed(data)
         except RequestError as exc:
             self._reject(exc.status, exc.reason)
             return None, b""
         except OSError as exc:
-            self.service.log.error("Can't keep a request body: %s", exc)
+            service.log.error("Can't keep a request body: %s", exc)
             full = exc.errno in {errno.ENOSPC, errno.EDQUOT}
             self._reject(507 if full else 500, "the server can't store the request body")
             return None, b""
-        if request is not None:
-            self.parser = None
-            self.service.release_parser(parser)
-            if whole and request.plain and request.body is None:
-                self.profile.remember(data[: len(data) - len(rest)], request)
-            return request, rest
-        if parser.in_body:
-            self._read_body(parser)
-        return None, b""
+        if request is None:
+            if self.state is _IDLE:
+                self._enter(Event.FIRST_BYTE)
+            if parser.in_body:
+                self._read_body(parser)
+            return None, b""
+        self.parser = None
+        service.release_parser(parser)
+        return request, rest
 
     def _read_body(self, parser: RequestParser) -> None:
         if self.state is State.READING_HEAD:
@@ -202,6 +220,8 @@ class Connection:
             service.release_parser(self.parser)
             self.parser = None
         service.log.warning("Invalid request from ip=%s: %s", self.address, reason)
+        if self.state is _IDLE:
+            self._enter(Event.FIRST_BYTE)
         self._enter(Event.REJECTED)
         self._send_error(status, reason)
 
@@ -221,31 +241,45 @@ class Connection:
 
     # Running the app
 
-    def _run_hot(self, request: Request) -> None:
-        """The walk that nearly every request takes: whole in one receive, answered in one send."""
+    def _walk(self, request: Request, environ: dict[str, Any]) -> None:
+        """Run the app for a complete request and answer it.
+
+        Nearly every request arrives whole and is answered in one small piece; then the state comes
+        back to IDLE here, without a wait of its own for each state between.
+        """
         service = self.service
         self.state = _RUNNING
-        self.profile.complete(request.environ, self.address, self.port)
+        environ["REMOTE_ADDR"] = self.address
+        if self.port:
+            environ["REMOTE_PORT"] = self.port
+        if self.profile.unix:
+            name_server(environ)
         service.requests += 1
-        response = Response(service.context, self, request)
-        service.scheduler.submit(response.run)
-        if response.collected:
+        if service.closes_all:
+            request.keep_alive = False
+        response = Response(service.context, self, request, environ)
+        small = service.run(response)
+        if small is None or self.outbox is not None:
+            self._walk_on(response, small)
+            return
+        loop = service.loop
+        loop.collect(self.fd, small)
+        if request.keep_alive and self.keep_alive:
             self.state = _IDLE
-            self.deadline = service.loop.clock.now + service.keepalive
+            if self.queue is service.idle_queue:
+                self.deadline = loop.clock.now + service.keepalive
+            else:
+                self._wait()
         else:
-            self.response = response
-            self._settle(response)
+            self.state = State.WRITING
+            self.keep_alive = False
+            self._flushed(lingering=request.keep_alive)
 
-    def _run(self, request: Request) -> None:
-        service = self.service
-        self._enter(Event.REQUEST_DONE)
-        self.profile.complete(request.environ, self.address, self.port)
-        service.requests += 1
-        if service.draining or not service.keepalive:
-            request.keep_alive = request.plain = False
-        self._enter(Event.APP_CALLED)
-        self.response = response = Response(service.context, self, request)
-        service.scheduler.submit(response.run)
+    def _walk_on(self, response: Response, small: tuple[bytes, bytes] | None) -> None:
+        """The response is not complete, not small, or there is something before it."""
+        self.response = response
+        if small is not None:
+            self.send([*small], len(small[0]) + len(small[1]))
         self._settle(response)
 
     def _settle(self, response: Response) -> None:
@@ -270,13 +304,6 @@ class Connection:
             self._flushed(lingering=response.request.keep_alive)
 
     # Writing the response
-
-    def collect(self, buffers: tuple[bytes, ...], nbytes: int) -> None:
-        """Take a whole small response; it goes out with the turn."""
-        if self.outbox is not None:
-            self.send(list(buffers), nbytes)
-            return
-        self.service.loop.collect(self.fd, buffers, nbytes, False)
 
     def send(self, buffers: list[Buffer], nbytes: int) -> None:
         """Write now what the socket takes and keep the rest.
@@ -314,13 +341,11 @@ class Connection:
         if self.state > State.READING_BODY:
             loop.pause(self.fd)
 
-    def on_unsent(self, rest: bytes, error: int, close: bool) -> None:
+    def on_unsent(self, rest: bytes, error: int) -> None:
         """A collected response was not taken whole."""
         if error:
             self.on_error(error)
             return
-        if close:
-            self.keep_alive = False
         self._keep([rest], 0)
         if self.state is State.IDLE:
             self._enter(Event.UNSENT)
@@ -411,7 +436,7 @@ class Connection:
             self._enter(Event.FLUSHED_KEEP)
             self.service.loop.resume(self.fd)
         elif self.peer_eof or not (lingering or self.input or self._unread()):
-            self.close()
+            self.service.loop.close_when_sent(self.fd)
         else:
             self._linger()
 
@@ -462,8 +487,13 @@ class Connection:
         else:
             self.close()
 
+    def on_closed(self) -> None:
+        """The last response was sent whole, and the descriptor closed behind it."""
+        self._enter(Event.CLOSE)
+        self.service.on_closed(self)
+
     def close(self) -> None:
-        """Give everything back; the descriptor is closed after what is collected for it."""
+        """Give everything back; the descriptor is closed at the end of the turn."""
         if self.state is State.CLOSED:
             return
         self._enter(Event.CLOSE)

@@ -15,7 +15,7 @@ from poolhttp.settings import Settings
 _KNOWN_LIMIT = 1024
 _KNOWN_SIZE = 64
 # Names as sent to environ keys; bounded in number and in size, since peers choose them.
-_keys: dict[bytes, str] = {}
+KNOWN_KEYS: dict[bytes, str] = {}
 
 # RFC 9110 section 6.5.1: these frame, route or authorise, so they can't come late.
 _FORBIDDEN_TRAILERS = frozenset(
@@ -25,15 +25,15 @@ _FORBIDDEN_TRAILERS = frozenset(
 
 def field_key(name: bytes) -> str:
     """Return the environ key of a field name, or '' if the name has an underscore."""
-    key = _keys.get(name)
+    key = KNOWN_KEYS.get(name)
     if key is None:
         if b"_" in name:
             return ""
         key = name.decode("latin-1").upper().replace("-", "_")
         if key not in {"CONTENT_TYPE", "CONTENT_LENGTH"}:
             key = "HTTP_" + key
-        if len(_keys) < _KNOWN_LIMIT and len(name) <= _KNOWN_SIZE:
-            _keys[name] = key
+        if len(KNOWN_KEYS) < _KNOWN_LIMIT and len(name) <= _KNOWN_SIZE:
+            KNOWN_KEYS[name] = key
     return key
 
 
@@ -88,7 +88,7 @@ class FieldPolicy:
         self.trusted = trusted
         self._header_map = settings.header_map
         self._forwarder = settings.forwarder_headers if trusted else ()
-        self._schemes = (
+        self._schemes: dict[str, str] = (
             {
                 "HTTP_" + name.upper().replace("-", "_"): value
                 for name, value in settings.secure_scheme_headers.items()
@@ -97,6 +97,7 @@ class FieldPolicy:
             else {}
         )
         self._script_name = settings.script_name
+        self._static = not (self._script_name or self._forwarder)
 
     def underscored_key(self, name: bytes) -> str:
         """Return the environ key of a name with an underscore, or '' to drop the field.
@@ -120,8 +121,10 @@ class FieldPolicy:
             RequestError: 400 if two scheme fields disagree; 500 if the path isn't below
                 SCRIPT_NAME.
         """
-        if self._schemes:
+        if not environ.keys().isdisjoint(self._schemes):
             self._apply_scheme(environ)
+        if self._static:
+            return
         script_name = self._script_name
         if self._forwarder and "HTTP_SCRIPT_NAME" in environ:
             script_name = environ["HTTP_SCRIPT_NAME"]

@@ -10,16 +10,15 @@ import datetime
 import time
 from typing import Any
 
-from poolhttp.parser import Request
 from poolhttp.wsgi import Response
 
 
 class RequestView:
     """What ``gunicorn.http.message.Request`` has for hooks and loggers."""
 
-    def __init__(self, request: Request) -> None:
-        environ = request.environ
-        self.method = request.method
+    def __init__(self, response: Response) -> None:
+        request, environ = response.request, response.environ
+        self.method: str = environ["REQUEST_METHOD"]
         self.uri: str = environ["RAW_URI"]
         self.path: str = self.uri.partition("?")[0].partition("#")[0]
         self.query: str = environ["QUERY_STRING"]
@@ -30,7 +29,7 @@ class RequestView:
         self.trailers: list[tuple[str, str]] = []
         self.remote_addr = (environ.get("REMOTE_ADDR"), environ.get("REMOTE_PORT"))
         self.peer_addr = self.remote_addr
-        self.proxy_protocol_info = None
+        self.proxy_protocol_info = _proxy_info(environ)
         self._keep_alive = request.keep_alive
         self.headers = [
             (key.removeprefix("HTTP_").replace("_", "-"), value)
@@ -66,3 +65,15 @@ class ResponseView:
 def elapsed(response: Response) -> Any:
     """Return the time since the app was called, as a timedelta."""
     return datetime.timedelta(seconds=time.monotonic() - response.started)
+
+
+def _proxy_info(environ: dict[str, Any]) -> dict[str, Any] | None:
+    if "PROXY_PROTOCOL" not in environ:
+        return None
+    return {
+        "proxy_protocol": environ["PROXY_PROTOCOL"],
+        "client_addr": environ["REMOTE_ADDR"],
+        "client_port": int(environ["REMOTE_PORT"]),
+        "proxy_addr": environ["PROXY_ADDR"],
+        "proxy_port": int(environ["PROXY_PORT"]),
+    }

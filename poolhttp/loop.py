@@ -24,10 +24,8 @@ Facts about epoll(7), and what follows:
 from __future__ import annotations
 
 import array
-import math
 import resource
 import select
-import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Protocol
@@ -44,6 +42,11 @@ _NOTIFY = lib.PH_NOTIFY
 _MORE = lib.PH_MORE
 _WRITABLE = lib.PH_WRITABLE
 _READABLE = lib.PH_READABLE
+_ACCEPTED = lib.PH_ACCEPTED
+_LISTEN = lib.PH_LISTEN
+_PEER_SIZE = 28
+_CLOSE_SENT = lib.PH_CLOSE_SENT
+_CLOSE_NOW = lib.PH_CLOSE_NOW
 
 MAX_EVENTS = 256
 """Events of one turn; with SLOT it gives a slab of 4 MiB, of which only used pages are touched."""
@@ -55,7 +58,7 @@ COLLECT_LIMIT = 256 * 1024
 """Bytes collected before an early flush, so that pipelining can't make the out list long."""
 
 ACCEPT_BATCH = 64
-"""Connections accepted from one listener in one turn."""
+"""Connections accepted in one turn, so that a flood of them doesn't starve those that are open."""
 
 MAX_WAIT = 1.0
 """Seconds: the longest sleep, since a library may have stolen the signal wake-up descriptor."""
@@ -71,7 +74,8 @@ class Handler(Waiter, Protocol):
     def on_eof(self) -> None: ...
     def on_error(self, error: int, /) -> None: ...
     def on_writable(self) -> None: ...
-    def on_unsent(self, rest: bytes, error: int, close: bool, /) -> None: ...
+    def on_unsent(self, rest: bytes, error: int, /) -> None: ...
+    def on_closed(self) -> None: ...
 
 
 class Loop:
@@ -88,7 +92,10 @@ class Loop:
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self.table_size = MAX_TABLE if soft == resource.RLIM_INFINITY else min(soft, MAX_TABLE)
         self.handlers: list[Handler | None] = [None] * 64
-        self.listeners: dict[int, Callable[[], object]] = {}
+        self.on_accepted: Callable[[int, int], None] = lambda fd, index: self.close(fd)
+        """Called with an accepted descriptor and the index for ``peer``; calls ``add_client``."""
+        self.accept_room = 0
+        """Connections that may still be accepted."""
         self.notifiers: dict[int, Callable[[], None]] = {}
         self.queues: list[DeadlineQueue] = []
         self.clock = Clock()
@@ -110,8 +117,9 @@ class Loop:
             ffi.from_buffer("int32_t[]", self._deferred_fds),
             ffi.new("uint32_t[]", self.table_size),
             ffi.from_buffer("uint8_t[]", self.interest),
+            ffi.new("ph_peer[]", MAX_EVENTS),
         ]
-        slab, events, out, deferred, generation, interest = self._keep
+        slab, events, out, deferred, generation, interest, peers = self._keep
         self._native = ffi.new(
             "ph_loop *",
             {
@@ -123,12 +131,14 @@ class Loop:
                 "events": events,
                 "out": out,
                 "deferred": deferred,
+                "peers": peers,
                 "generation": generation,
                 "interest": interest,
             },
         )
-        self._accepted = ffi.new("int32_t[]", ACCEPT_BATCH)
-        self._peers = ffi.new("ph_peer[]", ACCEPT_BATCH)
+        self._peers = ffi.buffer(self._keep[-1])
+        self._event_view = memoryview(self._events)
+        self._out_view = memoryview(self._out)
         # Collected for the next flush: the bytes, and fd, nbytes, close for each run of them.
         self.out_bytes: list[bytes] = []
         self.out_runs: list[int] = []
@@ -146,66 +156,49 @@ class Loop:
             self.handlers.extend([None] * (fd + 1 - len(self.handlers)))
         self.handlers[fd] = handler
 
-    def add_listener(self, fd: int, on_ready: Callable[[], object]) -> None:
-        """Call ``on_ready()`` when connections wait to be accepted."""
-        self._watch(fd, select.EPOLLIN | select.EPOLLEXCLUSIVE)
-        self.listeners[fd] = on_ready
+    def add_listener(self, fd: int, on_error: Callable[[], None]) -> None:
+        """Accept from ``fd``: ``on_accepted(fd, index)`` is called for each connection, and
+        ``on_error()`` if that can't be gone on with (``accept_error`` says why)."""
+        self._watch(fd, select.EPOLLIN | select.EPOLLEXCLUSIVE, _LISTEN)
+        self.notifiers[fd] = on_error
 
     def add_notifier(self, fd: int, on_ready: Callable[[], None]) -> None:
         """Call ``on_ready()`` while a pipe or eventfd is readable; it must read it."""
-        self._watch(fd, select.EPOLLIN)
+        self._watch(fd, select.EPOLLIN, _NOTIFY)
         self.notifiers[fd] = on_ready
 
     def remove(self, fd: int) -> None:
         """Forget a listener or notifier."""
         lib.ph_unwatch(self._native, fd)
-        self.listeners.pop(fd, None)
         self.notifiers.pop(fd, None)
 
-    def _watch(self, fd: int, events: int) -> None:
-        error = lib.ph_watch(self._native, fd, _NOTIFY, events)
+    def _watch(self, fd: int, events: int, interest: int) -> None:
+        error = lib.ph_watch(self._native, fd, interest, events)
         if error < 0:
             raise OSError(-error, f"epoll_ctl on descriptor {fd}")
 
-    def accept(
-        self, listener: int, maximum: int = ACCEPT_BATCH
-    ) -> list[tuple[int, int, int, bytes]]:
-        """Accept what waits, at most ``maximum`` (at most ACCEPT_BATCH), registered with epoll.
-
-        Returns:
-            (fd, address family, port, packed address of 16 bytes) for each; IPv4 has 4 of them.
-
-        Raises:
-            OSError: EMFILE, ENFILE, ENOMEM and the like.
-        """
-        count = lib.ph_accept(self._native, listener, self._accepted, self._peers, maximum)
-        if count < 0:
-            raise OSError(-count, "accept4")
-        accepted = []
-        for i in range(count):
-            peer = self._peers[i]
-            accepted.append(
-                (self._accepted[i], peer.family, peer.port, bytes(ffi.buffer(peer.address)))
-            )
-        return accepted
+    def peer(self, index: int) -> tuple[bytes, int]:
+        """Return who was accepted: a key (listener, address family and address, the first 24 bytes
+        of a ``ph_peer``) and the port."""
+        at = index * _PEER_SIZE
+        packed = self._peers[at : at + _PEER_SIZE]
+        return packed[:24], packed[24] | packed[25] << 8
 
     # Collecting output
 
-    def collect(self, fd: int, buffers: tuple[bytes, ...], nbytes: int, close: bool) -> None:
-        """Send ``buffers`` (together ``nbytes`` bytes) with the next flush, then maybe close.
+    def collect(self, fd: int, pair: tuple[bytes, bytes]) -> None:
+        """Send head and body with the next flush.
 
         Consecutive calls for one descriptor become one send. The handler hears of it only if the
         socket does not take all: ``on_unsent``.
         """
-        self.out_bytes.extend(buffers)
+        self.out_bytes.extend(pair)
+        nbytes = len(pair[0]) + len(pair[1])
         runs = self.out_runs
         if runs and runs[-3] == fd and not runs[-1]:
             runs[-2] += nbytes
-            runs[-1] = int(close)
         else:
-            runs.extend((fd, nbytes, close))
-        if close:
-            self._closing.append(fd)
+            runs.extend((fd, nbytes, 0))
         self._collected += nbytes
         if self._collected > COLLECT_LIMIT or len(runs) >= 3 * MAX_EVENTS:
             self.flush()
@@ -216,11 +209,21 @@ class Loop:
         lib.ph_flush(self._native, data, len(runs) // 3)
         self._after_flush(runs, data)
 
+    def close_when_sent(self, fd: int) -> None:
+        """Close a client's descriptor when what is collected for it has been sent whole: the
+        handler hears ``on_closed``. Otherwise ``on_unsent``, and it stays open."""
+        runs = self.out_runs
+        if runs and runs[-3] == fd:
+            runs[-1] = _CLOSE_SENT
+        else:
+            runs.extend((fd, 0, _CLOSE_SENT))
+        self._closing.append(fd)
+
     def close(self, fd: int) -> None:
-        """Close a client's descriptor at the next flush, after what is collected for it."""
-        self.interest[fd] &= BLOCKED
+        """Close a client's descriptor at the next flush, whatever is left of its output."""
+        self.interest[fd] = 0
         self.handlers[fd] = None
-        self.out_runs.extend((fd, 0, 1))
+        self.out_runs.extend((fd, 0, _CLOSE_NOW))
         if len(self.out_runs) >= 3 * MAX_EVENTS:
             self.flush()
 
@@ -236,7 +239,7 @@ class Loop:
         runs = array.array("i", self.out_runs)
         if not runs:
             return runs, b""
-        memoryview(self._out)[: len(runs)] = runs
+        self._out_view[: len(runs)] = runs
         data = b"".join(self.out_bytes)
         self.out_runs.clear()
         self.out_bytes.clear()
@@ -247,8 +250,10 @@ class Loop:
         if self._closing:
             closing, self._closing = self._closing, []
             for fd in closing:
-                if not self.interest[fd]:
+                handler = self.handlers[fd]
+                if handler is not None and not self.interest[fd]:
                     self.handlers[fd] = None
+                    handler.on_closed()
         if self._native.unsent:
             self._report_unsent(runs, self._out[: len(runs)], data)
 
@@ -257,13 +262,13 @@ class Loop:
     ) -> None:
         position = 0
         for i in range(0, len(runs), 3):
-            fd, nbytes, close = runs[i : i + 3]
+            fd, nbytes = runs[i : i + 2]
             sent = results[i + 1]
             handler = self.handlers[fd]
             if sent != nbytes and handler is not None:
                 self.interest[fd] &= ~BLOCKED
                 rest = data[position + max(sent, 0) : position + nbytes]
-                handler.on_unsent(rest, max(-sent, 0), bool(close))
+                handler.on_unsent(rest, max(-sent, 0))
             position += nbytes
 
     # Readiness
@@ -305,53 +310,70 @@ class Loop:
         """
         if self.before_wait is not None:
             self.before_wait()
-        wait_ms = self._wait_ms(max_wait)
+        clock = self.clock
+        if self._deferred or self._soon:
+            wait_ms = 0
+        else:
+            # Rounded up, so that nothing spins.
+            wait_ms = int(1000 * min(max_wait, self.next_deadline - clock.now)) + 1
         runs, data = self._take_out()
-        count = lib.ph_turn(self._native, data, len(runs) // 3, self._take_deferred(), wait_ms)
-        self.clock.tick()
+        count = lib.ph_turn(
+            self._native,
+            data,
+            len(runs) // 3,
+            self._take_deferred() if self._deferred else 0,
+            wait_ms if wait_ms > 0 else 0,
+            self.accept_room if self.accept_room < ACCEPT_BATCH else ACCEPT_BATCH,
+        )
+        clock.tick()
         if runs:
             self._after_flush(runs, data)
-        if count < 0:
-            raise OSError(-count, "epoll_wait")
-        ready: list[int] = []
-        if count:
-            flat = iter(self._events[: 3 * count].tolist())
+        if count > 0:
+            flat = iter(self._event_view[: 3 * count].tolist())
             self._pending = zip(flat, flat, flat, strict=False)
-            self._dispatch(ready)
-        for fd in ready:
-            self._notify(fd)
+            self._dispatch()
+        elif count < 0:
+            raise OSError(-count, "epoll_wait")
         for _ in range(len(self._soon)):
             self._soon.popleft()()
-        if self.clock.now >= self.next_deadline:
-            self.next_deadline = min(queue.expire(self.clock.now) for queue in self.queues)
+        if clock.now >= self.next_deadline:
+            self.next_deadline = min(queue.expire(clock.now) for queue in self.queues)
 
-    def _dispatch(self, ready: list[int]) -> None:
+    def _dispatch(self) -> None:
         handlers = self.handlers
         slots = self._slots
         for fd, result, offset in self._pending:
-            if result == _READABLE:
-                ready.append(fd)
-                continue
-            handler = handlers[fd]
-            if handler is None:
-                continue
-            if 0 < result < _MORE:
-                handler.on_data(slots[offset : offset + result])
-            elif result > 0:
-                handler.on_data(slots[offset : offset + (result - _MORE)])
-                self._defer(fd)
-            elif result == 0:
-                handler.on_eof()
-            elif result == _WRITABLE:
-                handler.on_writable()
+            if result > 0:
+                handler = handlers[fd]
+                if handler is None:
+                    continue
+                if result < _MORE:
+                    handler.on_data(slots[offset : offset + result])
+                else:
+                    handler.on_data(slots[offset : offset + (result - _MORE)])
+                    self._defer(fd)
+            elif result == _ACCEPTED:
+                self.on_accepted(fd, offset)
+            elif result == _READABLE:
+                self._notify(fd)
             else:
-                handler.on_error(-result)
+                self._handle_rest(fd, result)
+
+    def _handle_rest(self, fd: int, result: int) -> None:
+        handler = self.handlers[fd]
+        if handler is None:
+            return
+        if result == 0:
+            handler.on_eof()
+        elif result == _WRITABLE:
+            handler.on_writable()
+        else:
+            handler.on_error(-result)
 
     def _notify(self, fd: int) -> None:
-        if fd in self.listeners:
-            self.listeners[fd]()
-        elif fd in self.notifiers:
-            self.notifiers[fd]()
+        on_ready = self.notifiers.get(fd)
+        if on_ready is not None:
+            on_ready()
 
     def _defer(self, fd: int) -> None:
         if self.interest[fd] & READ:
@@ -366,12 +388,11 @@ class Loop:
             self._deferred_fds[i] = self._deferred.popleft()
         return count
 
-    def _wait_ms(self, max_wait: float) -> int:
-        """Milliseconds until there is something to do, rounded up so that nothing spins."""
-        if self._deferred or self._soon:
-            return 0
-        until_due = self.next_deadline - time.monotonic()
-        return math.ceil(1000 * max(0.0, min(max_wait, until_due)))
+    @property
+    def accept_error(self) -> int:
+        """The errno that ended the last accepting, or 0."""
+        error: int = self._native.accept_error
+        return error
 
     def stats(self) -> dict[str, int]:
         """Counters of the native side: turns and system calls since the start."""

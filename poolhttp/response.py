@@ -32,6 +32,11 @@ HOP_BY_HOP = frozenset(
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
+CLOSE_LINE = b"Connection: close\r\n"
+
+SMALL = 4 * 1024
+"""Bytes of a body that are copied for the turn's send instead of written by a call of their own
+(docs/decisions/0001)."""
 
 
 class Framing(IntEnum):
@@ -57,20 +62,23 @@ class Head:
         content_length: value of the app's Content-Length, or None.
         upgrade: the app answers 101 or asks for ``Connection: upgrade``.
         close: the app asks for ``Connection: close``.
-        whole_length: the body length with which ``whole`` may be used; -1: never.
+        whole_length: the length of a body that may follow ``keeping`` or ``closing``; -1: none.
+        keeping: the whole head for HTTP/1.1, as long as ``date`` is the date.
+        closing: the same with ``Connection: close``.
         bodiless: the status allows no body (RFC 9110 sections 15.2, 15.3.5, 15.4.5).
     """
 
     __slots__ = (
         "_server",
-        "_whole",
-        "_whole_date",
         "bodiless",
         "close",
+        "closing",
         "code",
         "content_length",
+        "date",
         "fields",
         "headers",
+        "keeping",
         "status",
         "upgrade",
         "whole_length",
@@ -86,8 +94,9 @@ class Head:
         self._server = server
         self.bodiless = self.code < 200 or self.code in {204, 304}
         self.fields = self._encode(headers)
-        self._whole = b""
-        self._whole_date = b""
+        self.date = b""
+        self.keeping = b""
+        self.closing = b""
         self.whole_length = self._plain_length()
 
     def _encode(self, headers: list[tuple[str, str]]) -> bytes:
@@ -117,8 +126,9 @@ class Head:
         return "".join(lines).encode("latin-1")
 
     def _plain_length(self) -> int:
+        length = self.content_length
         special = self.bodiless or self.close or self.upgrade
-        return -1 if special or self.content_length is None else self.content_length
+        return -1 if special or length is None or length > SMALL else length
 
     def _note_connection(self, value: str) -> None:
         tokens = {each.strip().lower() for each in value.split(",")}
@@ -133,16 +143,11 @@ class Head:
             raise HeadError("repeated Content-Length header")
         self.content_length = int(stripped)
 
-    def whole(self, date: bytes) -> bytes:
-        """Return the head of a keep-alive HTTP/1.1 response whose length the app has declared.
-
-        Args:
-            date: the encoded Date line; the encoded head is kept as long as it is the same object.
-        """
-        if date is not self._whole_date:
-            self._whole = self.encode(True, b"", b"", date)
-            self._whole_date = date
-        return self._whole
+    def encode_whole(self, date: bytes) -> None:
+        """Make ``keeping`` and ``closing`` for another Date line."""
+        self.keeping = self.encode(True, b"", b"", date)
+        self.closing = self.encode(True, CLOSE_LINE, b"", date)
+        self.date = date
 
     def encode(self, http11: bool, connection: bytes, framing: bytes, date: bytes) -> bytes:
         """Return the head, up to and with its empty line.
@@ -213,14 +218,26 @@ class HeadCache:
     def __init__(self, server: str, limit: int = 256) -> None:
         self._server = f"Server: {server}\r\n".encode("latin-1") if server else b""
         self._limit = limit
-        self.known: dict[tuple[Any, ...], Head] = {}
+        self._known: dict[tuple[Any, ...], Head] = {}
+        self.last = Head("200 OK", [], self._server)
+        """The head used last; an app tends to use it again."""
 
-    def make(self, status: Any, headers: Any) -> Head:
-        """Check and encode what the app gave to start_response.
+    def find(self, status: Any, headers: Any) -> Head:
+        """Return the head for what the app gave to start_response.
 
         Raises:
             HeadError: it must not be sent.
         """
+        try:
+            head = self._known.get((status, *headers))
+        except TypeError:
+            head = None
+        if head is None:
+            return self._make(status, headers)
+        self.last = head
+        return head
+
+    def _make(self, status: Any, headers: Any) -> Head:
         if not isinstance(headers, list):
             raise HeadError(f"headers must be a list, not {type(headers).__name__}")
         for each in headers:
@@ -228,9 +245,9 @@ class HeadCache:
                 raise HeadError(f"headers must be a list of (name, value), got {each!r}")
         head = Head(status, list(headers), self._server)
         if len(head.fields) <= 1024 and not any(n.lower() == "set-cookie" for n, _ in headers):
-            if len(self.known) >= self._limit:
-                self.known.clear()
-            self.known[(status, *headers)] = head
+            if len(self._known) >= self._limit:
+                self._known.clear()
+            self._known[(status, *headers)] = head
         return head
 
 
@@ -270,7 +287,7 @@ def connection_line(http11: bool, keep_alive: bool, upgrade: bool) -> bytes:
     if upgrade:
         return b"Connection: upgrade\r\n"
     if not keep_alive:
-        return b"Connection: close\r\n"
+        return CLOSE_LINE
     return b"" if http11 else b"Connection: keep-alive\r\n"
 
 

@@ -6,12 +6,12 @@ version every call runs on the thread of the loop, one at a time.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from poolhttp.wsgi import Response
 
 
 class Scheduler:
     """Runs app calls inline, on the thread of the loop."""
 
-    def submit(self, call: Callable[[], None]) -> None:
-        """Run ``call`` before returning; it raises nothing but what ends the process."""
-        call()
+    def run(self, response: Response) -> tuple[bytes, bytes] | None:
+        """Run the response's app call; see :meth:`poolhttp.wsgi.Response.run`."""
+        return response.run()

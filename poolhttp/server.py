@@ -10,9 +10,9 @@ import errno
 import logging
 import os
 import socket
+import struct
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import partial
 from typing import Any
 
 from poolhttp.appcontext import App, AppContext, base_environ
@@ -21,6 +21,7 @@ from poolhttp.connection import Connection
 from poolhttp.fields import FieldPolicy, PeerList
 from poolhttp.listeners import describe, open_listener, prepare, server_name
 from poolhttp.loop import ACCEPT_BATCH, Loop
+from poolhttp.proxied import ProxiedConnection
 from poolhttp.scheduler import Scheduler
 from poolhttp.service import Profile, Service
 from poolhttp.settings import Settings
@@ -51,23 +52,6 @@ class Listener:
         base = {**base, "SERVER_NAME": name, "SERVER_PORT": port}
         self.trusted = Profile(base, FieldPolicy(settings, trusted=True), unix=unix)
         self.untrusted = Profile(base, FieldPolicy(settings, trusted=False), unix=unix)
-        self.peers: dict[tuple[int, bytes], tuple[str, Profile]] = {}
-        self._believed = PeerList(settings.forwarded_allow_ips)
-
-    def peer(self, family: int, packed: bytes) -> tuple[str, Profile]:
-        """Return the address's text and the profile of a peer."""
-        known = self.peers.get((family, packed))
-        if known is None:
-            address = ""
-            if family == socket.AF_INET:
-                address = socket.inet_ntop(socket.AF_INET, packed[:4])
-            elif family == socket.AF_INET6:
-                address = socket.inet_ntop(socket.AF_INET6, packed)
-            known = (address, self.trusted if address in self._believed else self.untrusted)
-            if len(self.peers) >= PEERS:
-                self.peers.clear()
-            self.peers[family, packed] = known
-        return known
 
 
 class Server:
@@ -126,7 +110,12 @@ class Server:
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self.loop: Loop
         self.service: Service
-        self._listeners: list[Listener] = []
+        self._listeners: dict[int, Listener] = {}
+        self._peers: dict[bytes, tuple[str, Profile]] = {}
+        self._believed = PeerList(self.settings.forwarded_allow_ips)
+        self._connection = (
+            Connection if self.settings.proxy_protocol == "off" else ProxiedConnection
+        )
         self._accepting = False
         self._next_tick = 0.0
         self._retry_accept = float("inf")
@@ -166,7 +155,12 @@ class Server:
         if self.on_start is not None:
             self.on_start(context, loop)
         base = {**base_environ(settings), **self.environ}
-        self._listeners = [Listener(sock, settings, base) for sock in self._sockets]
+        for sock in self._sockets:
+            self._listeners[sock.fileno()] = Listener(sock, settings, base)
+        if not settings.keepalive:
+            self._forget_heads()
+        loop.on_accepted = self._on_accepted
+        loop.accept_room = settings.worker_connections
         loop.add_notifier(self._wake_read, self._on_wake)
         self._resume_accepting()
 
@@ -195,42 +189,57 @@ class Server:
         self._retry_accept = float("inf")
         if not self._accepting and not self.stopping:
             self._accepting = True
-            for listener in self._listeners:
-                self.loop.add_listener(listener.fd, partial(self._accept, listener))
+            for listener in self._listeners.values():
+                self.loop.add_listener(listener.fd, self._on_accept_error)
 
     def _pause_accepting(self) -> None:
         if self._accepting:
             self._accepting = False
-            for listener in self._listeners:
+            for listener in self._listeners.values():
                 self.loop.remove(listener.fd)
 
-    def _accept(self, listener: Listener) -> int:
-        """Accept what waits, as far as there is room; return how many."""
-        room = self.settings.worker_connections - self.nconnections
-        try:
-            accepted = self.loop.accept(listener.fd, max(0, min(room, ACCEPT_BATCH)))
-        except OSError as exc:
-            if exc.errno not in {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}:
-                raise
-            self.log.warning("Can't accept connections: %s; waiting", os.strerror(exc.errno))
+    def _on_accepted(self, fd: int, index: int) -> None:
+        key, port = self.loop.peer(index)
+        known = self._peers.get(key)
+        if known is None:
+            if len(self._peers) >= PEERS:
+                self._peers.clear()
+            known = self._peers[key] = self._identify(key)
+        address, profile = known
+        connection = self._connection(
+            fd, self.service, profile, address, str(port) if address else ""
+        )
+        self.loop.add_client(fd, connection)
+        self.nconnections += 1
+        self.loop.accept_room -= 1
+        if not self.loop.accept_room:
             self._pause_accepting()
-            self._retry_accept = self.loop.clock.now + ACCEPT_PAUSE
-            return 0
-        for fd, family, port, packed in accepted:
-            address, profile = listener.peer(family, packed)
-            connection = Connection(
-                fd, self.service, profile, address, str(port) if address else ""
-            )
-            self.loop.add_client(fd, connection)
-        self.nconnections += len(accepted)
-        if self.nconnections >= self.settings.worker_connections:
-            self._pause_accepting()
-        return len(accepted)
+
+    def _identify(self, key: bytes) -> tuple[str, Profile]:
+        """Return the text of a peer's address, and its profile."""
+        listener_fd, family = struct.unpack_from("=iH", key)
+        listener = self._listeners[listener_fd]
+        address = ""
+        if family == socket.AF_INET:
+            address = socket.inet_ntop(socket.AF_INET, key[8:12])
+        elif family == socket.AF_INET6:
+            address = socket.inet_ntop(socket.AF_INET6, key[8:24])
+        return address, listener.trusted if address in self._believed else listener.untrusted
 
     def _on_closed(self, _connection: Connection) -> None:
         self.nconnections -= 1
+        self.loop.accept_room += 1
         if not self._accepting:
             self._resume_accepting()
+
+    def _on_accept_error(self) -> None:
+        """Rest for a while if there are no descriptors, since nothing must spin."""
+        error = self.loop.accept_error
+        if error not in {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}:
+            raise OSError(error, "accept4")
+        self.log.warning("Can't accept connections: %s; waiting", os.strerror(error))
+        self._pause_accepting()
+        self._retry_accept = self.loop.clock.now + ACCEPT_PAUSE
 
     # Stopping
 
@@ -242,12 +251,10 @@ class Server:
         """
         settings = self.settings
         loop = self.loop
-        self._pause_accepting()
         self._empty_accept_queues()
-        self.service.draining = True
-        for listener in self._listeners:
-            listener.trusted.forget()
-            listener.untrusted.forget()
+        self.service.draining = self.service.closes_all = True
+        self._forget_heads()
+        self._pause_accepting()
         self._close_listeners()
         loop.clock.tick()
         end = loop.clock.now + settings.graceful_timeout
@@ -259,14 +266,26 @@ class Server:
 
     def _empty_accept_queues(self) -> None:
         """Whoever the kernel has let in gets an answer."""
-        for listener in self._listeners:
-            if listener.sock.family != socket.AF_UNIX:
-                prepare(listener.sock, defer_accept=False)
-        for wait in (0.0, DEFER_GRACE, 0.0):
-            for listener in self._listeners:
-                while self._accept(listener):
-                    pass
+        for sock in self._sockets:
+            if sock.family != socket.AF_UNIX:
+                prepare(sock, defer_accept=False)
+        if not self._accepting:
+            return
+        before = -1
+        wait = 0.0
+        for _ in range(self.settings.backlog // ACCEPT_BATCH + 2):
+            accepted = self.loop.stats()["accept_calls"]
+            if accepted == before and wait:
+                break
+            # The first turn without a new connection waits for those that are on their way.
+            wait = DEFER_GRACE if accepted == before else 0.0
+            before = accepted
             self.loop.turn(wait)
+
+    def _forget_heads(self) -> None:
+        for listener in self._listeners.values():
+            listener.trusted.forget()
+            listener.untrusted.forget()
 
     def _shorten_idle(self, latest: float) -> None:
         """Connections without a request are due at ``latest`` at the latest."""

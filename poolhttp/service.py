@@ -7,13 +7,15 @@ not live here: what a connection does with them.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from poolhttp.fields import FieldPolicy
-from poolhttp.parser import Request, RequestParser
+from poolhttp.fields import FieldPolicy, PeerList
+from poolhttp.parser import RequestParser
+from poolhttp.request import Request
 from poolhttp.scheduler import Scheduler
 from poolhttp.states import State
 from poolhttp.timers import DeadlineQueue
+from poolhttp.wholehead import WholeHeadParser
 
 if TYPE_CHECKING:
     from logging import Logger
@@ -38,6 +40,13 @@ LINE_SIZE = 256
 """Bytes of the longest request line that is remembered."""
 
 
+PATIENCE = 64
+"""Unknown heads in a row after which remembering rests, since this traffic repeats nothing."""
+
+PAUSE = 448
+"""Heads for which it rests: seven of eight are then parsed at no extra cost."""
+
+
 class Profile:
     """What the listener and the trust in a peer decide, for all connections of that kind.
 
@@ -52,46 +61,55 @@ class Profile:
         base: environ entries of the listener.
         policy: whom to believe.
         unix: the listener is a unix socket, so the server's name comes from Host.
+
+    Attributes:
+        heads: whole heads of two known halves, seen again; the environ is to be copied.
     """
 
     def __init__(self, base: dict[str, Any], policy: FieldPolicy, *, unix: bool) -> None:
         self.base = base
         self.policy = policy
-        self._unix = unix
+        self.unix = unix
         self._lines: dict[bytes, tuple[str, str, str]] = {}
         self._sections: dict[bytes, dict[str, Any]] = {}
+        self.heads: dict[bytes, dict[str, Any]] = {}
         self._seen: set[int] = set()
+        self._misses = 0
+        self._pause = 0
         self._closed = False
 
-    def recall(self, data: bytes) -> Request | None:
-        """Return the request if ``data`` is exactly one head made of two known halves."""
+    def recall(self, data: bytes) -> dict[str, Any] | None:
+        """Return a new environ if ``data`` is exactly one head of two known halves."""
+        if self._pause:
+            self._pause -= 1
+            return None
         end = data.find(b"\r\n")
         line = self._lines.get(data[:end])
-        if line is None:
+        section = self._sections.get(data[end:]) if line is not None else None
+        if line is None or section is None:
+            self._misses += 1
+            if self._misses == PATIENCE:
+                self._misses = 0
+                self._pause = PAUSE
             return None
-        fields = self._sections.get(data[end:])
-        if fields is None:
-            return None
-        environ = fields.copy()
+        self._misses = 0
+        environ = section.copy()
         environ["RAW_URI"], environ["PATH_INFO"], environ["QUERY_STRING"] = line
-        return Request(environ)
+        if self._seen_before(data):
+            if len(self.heads) >= SECTIONS:
+                self.heads.clear()
+            self.heads[data] = environ.copy()
+        return environ
 
     def remember(self, head: bytes, request: Request) -> None:
         """Keep the halves of a head that was parsed, if they are worth it.
 
         Args:
-            head: all bytes of the request, which has no body.
-            request: what they were parsed into, before the connection adds to it.
+            head: all bytes of the request.
+            request: what they were parsed into (``memorable``), before the connection adds to it.
         """
         environ = request.environ
-        if (
-            self._closed
-            or not request.plain
-            or request.method != "GET"
-            or not environ["RAW_URI"].startswith("/")
-            or environ.get("HTTP_CONNECTION", "keep-alive") not in {"keep-alive", "Keep-Alive"}
-            or not environ.keys().isdisjoint(_UNREMEMBERED)
-        ):
+        if self._pause or self._closed or not environ.keys().isdisjoint(_UNREMEMBERED):
             return
         end = head.find(b"\r\n")
         line, section = head[:end], head[end:]
@@ -122,26 +140,13 @@ class Profile:
         self._seen.add(key)
         return False
 
-    def complete(self, environ: dict[str, Any], address: str, port: str) -> None:
-        """Add the peer, and for a unix socket the server's name (RFC 3875 section 4.1)."""
-        environ["REMOTE_ADDR"] = address
-        if port:
-            environ["REMOTE_PORT"] = port
-        if self._unix:
-            host = environ.get("HTTP_HOST", "")
-            name, colon, given = host.rpartition(":")
-            if not colon or "]" in given:
-                name, given = host, ""
-            if name:
-                environ["SERVER_NAME"] = name
-                scheme = environ["wsgi.url_scheme"]
-                environ["SERVER_PORT"] = given or ("443" if scheme == "https" else "80")
-
     def forget(self) -> None:
         """Drop what is remembered and remember no more; each head is then parsed."""
         self._closed = True
+        self._pause = 0
         self._lines.clear()
         self._sections.clear()
+        self.heads.clear()
 
 
 _UNREMEMBERED = frozenset(
@@ -149,10 +154,16 @@ _UNREMEMBERED = frozenset(
 )
 
 
-class Owned(Protocol):
-    """A connection, as far as the service knows it."""
-
-    fd: int
+def name_server(environ: dict[str, Any]) -> None:
+    """Set SERVER_NAME and SERVER_PORT from Host, for a listener without either (RFC 3875
+    section 4.1.14)."""
+    host = environ.get("HTTP_HOST", "")
+    name, colon, port = host.rpartition(":")
+    if not colon or "]" in port:
+        name, port = host, ""
+    if name:
+        environ["SERVER_NAME"] = name
+        environ["SERVER_PORT"] = port or ("443" if environ["wsgi.url_scheme"] == "https" else "80")
 
 
 class Service:
@@ -179,22 +190,25 @@ class Service:
         self.settings = settings
         self.loop = loop
         self.context = context
-        self.scheduler = scheduler
         self.log = log
         self.on_closed = on_closed
+        self.proxies = PeerList(settings.proxy_allow_ips)
         self.keepalive = settings.keepalive
         self.write_timeout_ms = int(settings.write_timeout * 1000) or None
         self.requests = 0
         self.draining = False
+        self.closes_all = not settings.keepalive
+        self.run = scheduler.run
+        self.whole_heads = WholeHeadParser(settings)
         self._parsers: list[RequestParser] = []
-        writing = DeadlineQueue(settings.write_timeout)
+        self.idle_queue = DeadlineQueue(settings.keepalive)
         self.queues: dict[State, DeadlineQueue | None] = {
-            State.IDLE: DeadlineQueue(settings.keepalive),
+            State.IDLE: self.idle_queue,
             State.READING_HEAD: DeadlineQueue(settings.head_timeout),
             State.READING_BODY: DeadlineQueue(settings.body_timeout),
             State.QUEUED: None,
             State.RUNNING: None,
-            State.WRITING: writing,
+            State.WRITING: DeadlineQueue(settings.write_timeout),
             State.LINGERING: DeadlineQueue(settings.linger_timeout),
             State.CLOSED: None,
         }

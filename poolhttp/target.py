@@ -1,4 +1,4 @@
-"""Request line, request target and Host: their grammar, and what they become in the environ.
+"""Request target and Host: their grammar, and what they become in the environ.
 
 Lives here: RFC 9112 section 3 and RFC 9110 section 7.2 as functions of bytes and strings. Must not
 live here: state.
@@ -12,8 +12,6 @@ from urllib.parse import unquote_to_bytes, urlsplit
 
 from poolhttp.errors import RequestError
 
-_REQUEST_LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ [!-~]+ HTTP/[0-9]\.[0-9]\r\n")
-
 _REG_NAME = r"(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*"
 _HOST = re.compile(rf"(?:{_REG_NAME}|\[[0-9A-Fa-f:.]+\]|\[v[0-9A-Fa-f]+\.[\w.~!$&'()*+,;=:-]+\])(?::[0-9]*)?", re.ASCII)  # fmt: skip  # noqa: E501
 _AUTHORITY = re.compile(r"[^/?#@\s]+:[0-9]+")
@@ -22,23 +20,18 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 # Hosts already found well-formed, and targets already split, as a server has few of the former and
 # hot ones of the latter; emptied when full, so that nobody can make them grow.
 _KNOWN_LIMIT = 512
-_known_hosts: set[str] = set()
-
-
-def check_request_line(line: bytes) -> bool:
-    """Whether a request line with its CRLF is exactly method SP target SP version."""
-    return _REQUEST_LINE.fullmatch(line) is not None
+KNOWN_HOSTS: set[str | None] = set()
 
 
 def check_host(host: str) -> bool:
     """Whether a Host value is uri-host [":" port], possibly empty (RFC 9110 section 7.2)."""
-    if host in _known_hosts:
+    if host in KNOWN_HOSTS:
         return True
     if _HOST.fullmatch(host) is None:
         return False
-    if len(_known_hosts) >= _KNOWN_LIMIT:
-        _known_hosts.clear()
-    _known_hosts.add(host)
+    if len(KNOWN_HOSTS) >= _KNOWN_LIMIT:
+        KNOWN_HOSTS.clear()
+    KNOWN_HOSTS.add(host)
     return True
 
 
@@ -52,13 +45,15 @@ def split_target(method: str, target: bytes, environ: dict[str, Any]) -> None:
         raw = target.decode("ascii")
     except UnicodeDecodeError:
         raise RequestError(400, "request target is not ASCII") from None
-    environ["RAW_URI"] = raw
-    if not raw.startswith("/"):
+    environ["RAW_URI"] = path = raw
+    query = ""
+    if target[:1] != b"/" or method == "CONNECT":
         path, query = _split_other_form(method, raw)
-    elif method == "CONNECT":
-        raise RequestError(400, "CONNECT needs host:port")
     else:
-        path, _, query = raw.partition("#")[0].partition("?")
+        if "#" in path:
+            path = path.partition("#")[0]
+        if "?" in path:
+            path, _, query = path.partition("?")
     if "%" in path:
         path = unquote_to_bytes(path).decode("latin-1")
     environ["PATH_INFO"] = path

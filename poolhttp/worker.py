@@ -27,7 +27,6 @@ from poolhttp.access import AccessLog, FormatError
 from poolhttp.appcontext import AppContext
 from poolhttp.gunicorn_views import RequestView, ResponseView, elapsed
 from poolhttp.loop import Loop
-from poolhttp.parser import Request
 from poolhttp.server import Server
 from poolhttp.settings import Settings, SettingsError, environment_settings
 from poolhttp.wsgi import Response
@@ -73,6 +72,8 @@ class EpollWorker(Worker):  # type: ignore[misc]
 
     server: Server | None = None
     _context: AppContext | None = None
+    _access: AccessLog | None = None
+    _logs = False
 
     @classmethod
     def check_config(cls, cfg: Any, log: Any) -> None:
@@ -131,18 +132,18 @@ class EpollWorker(Worker):  # type: ignore[misc]
     def _on_start(self, context: AppContext, loop: Loop) -> None:
         self._context = context
         loop.add_notifier(self.PIPE[0], self._on_pipe)
-        if _is_changed(self.cfg.pre_request) or self.log.error_log.isEnabledFor(logging.DEBUG):
-            context.before_app = self._before_app
-        fast = self._fast_access_log()
+        fast = self._access = self._fast_access_log()
+        self._logs = fast is None and not _is_stock_silent(self.log)
+        debugging = self.log.error_log.isEnabledFor(logging.DEBUG)
+        before = self._before_app if debugging or _is_changed(self.cfg.pre_request) else None
+        after = None
+        if self._logs or _is_changed(self.cfg.post_request):
+            after = self._after_response
+        elif fast is not None:
+            after = fast.add
         if fast is not None:
             loop.before_wait = fast.flush
-        general = not _is_stock_silent(self.log) and fast is None
-        if fast is not None and not _is_changed(self.cfg.post_request):
-            context.after_response = fast.add
-        elif fast is not None or general or _is_changed(self.cfg.post_request):
-            self._access = fast
-            self._general_access = general
-            context.after_response = self._after_response
+        context.observe(before, after)
 
     def _on_pipe(self) -> None:
         """A signal or the reloader: Python's handler has run by now."""
@@ -183,20 +184,18 @@ class EpollWorker(Worker):  # type: ignore[misc]
 
     # Hooks and access log
 
-    def _before_app(self, request: Request) -> None:
-        self.cfg.pre_request(self, RequestView(request))
+    def _before_app(self, response: Response) -> None:
+        self.cfg.pre_request(self, RequestView(response))
 
     def _after_response(self, response: Response) -> None:
         if self._access is not None:
             self._access.add(response)
-        view = RequestView(response.request)
-        answer = ResponseView(response)
-        environ = response.request.environ
+        request, answer = RequestView(response), ResponseView(response)
         try:
-            if self._general_access:
-                self.log.access(answer, view, environ, elapsed(response))
+            if self._logs:
+                self.log.access(answer, request, response.environ, elapsed(response))
             if _is_changed(self.cfg.post_request):
-                self.cfg.post_request(self, view, environ, answer)
+                self.cfg.post_request(self, request, response.environ, answer)
         except Exception:
             self.log.exception("Exception in post_request hook")
 

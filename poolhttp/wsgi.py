@@ -10,13 +10,13 @@ before it closes the connection.
 
 from __future__ import annotations
 
-import io
 import time
 from collections.abc import Iterator
+from io import BytesIO
 from typing import Any
 
 from poolhttp.appcontext import AppContext, Sink
-from poolhttp.parser import Request
+from poolhttp.request import Request
 from poolhttp.response import (
     LAST_CHUNK,
     Framing,
@@ -28,9 +28,9 @@ from poolhttp.response import (
 )
 from poolhttp.sendfile import Buffer
 
-SMALL = 4 * 1024
-"""Bytes of a one-item body that are copied for the turn's send instead of written by a call of
-their own (docs/decisions/0001)."""
+ENDED: dict[str, Any] = {"REQUEST_METHOD": "ended", "RAW_URI": "request"}
+"""The environ of a response that has ended: the real one refers to the response, by
+wsgi.early_hints, and a reference cycle would be left to the garbage collector."""
 
 PUMP_BYTES = 256 * 1024
 """Bytes that one iterable may produce in one turn, so that an endless one can't hold the loop."""
@@ -43,7 +43,8 @@ class Response:
     """One request's way through the app and back.
 
     Attributes:
-        request: what is answered.
+        request: what is answered; may be shared by requests that differ in their environ only.
+        environ: what the app is given.
         head: what start_response was given, or None.
         head_sent: no other status can be sent.
         sent: body bytes handed over, without chunked framing.
@@ -51,7 +52,6 @@ class Response:
         failed: the response ended before its end; the connection must be cut.
         finished: the iterable is closed and everything is handed over.
         started: monotonic seconds at the app's call, if anybody asks (``after_response``).
-        collected: that was in one small piece, which goes out with the turn.
     """
 
     # Class attributes are what nearly every response has; an instance holds what differs.
@@ -61,7 +61,6 @@ class Response:
     keep_alive = True
     failed = False
     finished = False
-    collected = False
     started = 0.0
     _framing = Framing.NONE
     _left = 0
@@ -70,10 +69,16 @@ class Response:
     _known_single = False
     _warned = False
 
-    def __init__(self, context: AppContext, sink: Sink, request: Request) -> None:
+    def __init__(
+        self, context: AppContext, sink: Sink, request: Request, environ: dict[str, Any]
+    ) -> None:
         self.context = context
         self.sink = sink
         self.request = request
+        self.environ = environ
+
+    def __str__(self) -> str:
+        return f"{self.environ['REQUEST_METHOD']} {self.environ['RAW_URI']}"
 
     @property
     def close_delimited(self) -> bool:
@@ -97,16 +102,17 @@ class Response:
         if self.head is not None or exc_info is not None:
             self._check_restart(exc_info)
         heads = self.context.heads
-        try:
-            self.head = heads.known[(status, *headers)]
-        except (KeyError, TypeError):
-            self.head = heads.make(status, headers)
+        last = heads.last
+        if headers == last.headers and status == last.status:
+            self.head = last
+        else:
+            self.head = heads.find(status, headers)
         return self.write
 
     def _check_restart(self, exc_info: Any) -> None:
         if exc_info is not None:
             try:
-                if self.head_sent:
+                if self.head_sent or self.finished:
                     raise exc_info[1].with_traceback(exc_info[2])
             finally:
                 exc_info = None
@@ -120,6 +126,8 @@ class Response:
             TypeError: not bytes.
             OSError: the peer is gone.
         """
+        if self.finished:
+            raise ValueError("write was called after the response had ended")
         self._send_item(data, None)
         if self.sink.backlog > self.context.output_limit:
             self.sink.drain(self.context.output_limit)
@@ -133,7 +141,7 @@ class Response:
         Raises:
             HeadError: a field must not be sent.
         """
-        if self.head_sent or not self.request.http11:
+        if self.head_sent or self.finished or not self.request.http11:
             return
         lines = [b"HTTP/1.1 103 Early Hints\r\n"]
         for name, value in headers:
@@ -145,45 +153,60 @@ class Response:
 
     # Running
 
-    def run(self) -> None:
-        """Call the app and hand over as much of its response as there is room for."""
-        environ = self.request.environ
-        environ["wsgi.input"] = self.request.body or io.BytesIO()
+    def run(self) -> tuple[bytes, bytes] | None:
+        """Call the app, and hand over as much of its response as there is room for.
+
+        Returns:
+            Head and body of a response that is complete, small and not handed over: the caller
+            sends it together with others. None for all the rest, which has gone to the sink.
+        """
+        environ = self.environ
+        environ["wsgi.input"] = self.request.body or BytesIO()
         environ["wsgi.early_hints"] = self.early_hints
         context = self.context
         try:
-            if context.after_response is not None:
-                self.started = time.monotonic()
-            if context.before_app is not None:
-                context.before_app(self.request)
+            if context.observed:
+                self._note_start()
             iterable = context.app(environ, self.start_response)
-            kind = type(iterable)
-            if kind is list and len(iterable) == 1 and not self.head_sent:
+            if type(iterable) is list and len(iterable) == 1:
                 item = iterable[0]
                 head = self.head
                 if (
                     head is not None
                     and type(item) is bytes
-                    and head.whole_length == len(item) <= SMALL
-                    and self.request.plain
+                    and len(item) == head.whole_length
+                    and self.request.simple
+                    and not self.head_sent
                 ):
-                    self._iterable = iterable
-                    self.sent = len(item)
-                    whole = head.whole(context.clock.date)
-                    self.finished = self.head_sent = self.collected = True
-                    self.sink.collect((whole, item), len(whole) + len(item))
-                    if context.after_response is not None:
-                        self._finish_hooks()
-                    return
+                    self.finished = True
+                    if head.date is not context.clock.date:
+                        head.encode_whole(context.clock.date)
+                    if context.observed:
+                        self._note_end(len(item))
+                    self.environ = ENDED
+                    return head.keeping if self.request.keep_alive else head.closing, item
             self._iterable = iterable
-            if kind is list or kind is tuple:
+            if type(iterable) is list or type(iterable) is tuple:
                 self._send_all(iterable)
                 self._end()
             else:
                 self._start_iterating(iterable)
-                self.pump()
+                self._pump()
         except BaseException as exc:
             self._fail(exc)
+        return None
+
+    def _note_start(self) -> None:
+        context = self.context
+        if context.after_response is not None:
+            self.started = time.monotonic()
+        if context.before_app is not None:
+            context.before_app(self)
+
+    def _note_end(self, sent: int) -> None:
+        self.sent = sent
+        if self.context.after_response is not None:
+            self.context.after_response(self)
 
     def _start_iterating(self, iterable: Any) -> None:
         self._iterator = iter(iterable)
@@ -294,7 +317,7 @@ class Response:
     def _warn(self, what: str) -> None:
         if not self._warned:
             self._warned = True
-            self.context.log.warning("%s (%s)", what, self.request)
+            self.context.log.warning("%s (%s)", what, self)
 
     # The end
 
@@ -309,7 +332,7 @@ class Response:
                 "the app's response is %d bytes shorter than its Content-Length; "
                 "the connection is closed (%s)",
                 self._left,
-                self.request,
+                self,
             )
         elif self._framing is Framing.CHUNKED:
             self.sink.send([LAST_CHUNK], len(LAST_CHUNK))
@@ -322,9 +345,9 @@ class Response:
             self.abort()
             raise exc
         if isinstance(exc, ConnectionError) and self.sink.broken:
-            log.debug("client left during the response (%s)", self.request)
+            log.debug("client left during the response (%s)", self)
         else:
-            log.error("Error handling request (%s)", self.request, exc_info=exc)
+            log.error("Error handling request (%s)", self, exc_info=exc)
         self.failed = True
         self._close()
 
@@ -345,16 +368,12 @@ class Response:
             except (Exception, SystemExit) as exc:
                 if self.context.exiting:
                     raise
-                self.context.log.error("Error in close() (%s)", self.request, exc_info=exc)
+                self.context.log.error("Error in close() (%s)", self, exc_info=exc)
         if self.request.body is not None:
             self.request.body.close()
-        if self.context.after_response is not None:
-            self._finish_hooks()
-
-    def _finish_hooks(self) -> None:
-        after = self.context.after_response
-        assert after is not None
-        after(self)
+        if self.context.observed:
+            self._note_end(self.sent)
+        self.environ = ENDED
 
 
 def _check_item(item: Any) -> None:

@@ -36,8 +36,8 @@ BOOTING = re.compile(r"Booting worker with pid: \d+")
 
 OUR_WORKER = "poolhttp.worker.EpollWorker"
 
-INHERITED_SETTINGS = ("GUNICORN_CMD_ARGS", "FORWARDED_ALLOW_IPS", "SCRIPT_NAME", "SENDFILE")
-"""Variables that would change gunicorn's defaults under the tests' feet."""
+SETTINGS = ("GUNICORN_CMD_ARGS", "FORWARDED_ALLOW_IPS", "SCRIPT_NAME", "SENDFILE", "POOLHTTP_")
+"""How the names of variables begin that would change the defaults under the tests' feet."""
 
 
 class ServerError(Exception):
@@ -68,7 +68,7 @@ class Launch:
 
     def environ(self) -> dict[str, str]:
         """The child's environment: ours, minus what would change defaults, plus `env`."""
-        env = {key: val for key, val in os.environ.items() if key not in INHERITED_SETTINGS}
+        env = {key: val for key, val in os.environ.items() if not key.startswith(SETTINGS)}
         search = [str(self.app_dir), env.get("PYTHONPATH", "")]
         env["PYTHONPATH"] = os.pathsep.join(part for part in search if part)
         env["PYTHONDONTWRITEBYTECODE"] = "1"

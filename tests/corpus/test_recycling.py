@@ -30,6 +30,16 @@ def test_idle_connection_is_served_by_the_worker_that_stops(start: Start) -> Non
     assert server.stop() == 0
 
 
+def test_last_response_of_a_worker_says_that_it_closes(start: Start) -> None:
+    server = start("gunicorn", "--max-requests", "2", "--keep-alive", "30")
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, TIMEOUT)
+    try:
+        assert [ask_for_pid(connection)[1] for _ in range(2)] == [False, True]
+    finally:
+        connection.close()
+    assert server.stop() == 0
+
+
 def test_every_request_is_answered_while_workers_come_and_go(start: Start) -> None:
     server = start("gunicorn", "--max-requests", "3")
     pids = [get(server.port, "/pid") for _ in range(10)]
