@@ -79,6 +79,7 @@ int ph_flush(ph_loop *loop, const char *bytes, int count) {
         int whole = sent == nbytes && !(loop->interest[fd] & PH_BLOCKED);
         if (entry[2] == PH_CLOSE_NOW || (entry[2] == PH_CLOSE_SENT && whole)) {
             ph_close(loop, fd);
+            entry[2] = PH_CLOSED;
         } else if (!whole) {
             loop->interest[fd] |= PH_BLOCKED;
             loop->unsent++;

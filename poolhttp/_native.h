@@ -13,6 +13,7 @@
 #define PH_ACCEPTED -100003
 #define PH_CLOSE_SENT 1
 #define PH_CLOSE_NOW 2
+#define PH_CLOSED 3
 #define PH_BATCH 512
 
 typedef struct {
@@ -32,7 +33,7 @@ typedef struct {
     int32_t table_size;    /* descriptors below it have an entry in both tables */
     char *read_slab;       /* max_events * slot_size bytes */
     int32_t *events;       /* filled by a turn: fd, result, offset in the slab */
-    int32_t *out;          /* fd, nbytes (becomes bytes sent or -errno), 0 or PH_CLOSE_... */
+    int32_t *out;          /* fd, nbytes (becomes bytes sent or -errno), 0 or PH_CLOSE_... (becomes PH_CLOSED) */
     int32_t *deferred;     /* descriptors to receive from without an edge */
     ph_peer *peers;        /* max_events of them; by the third number of a PH_ACCEPTED event */
     uint32_t *generation;  /* by fd: makes an event of an earlier owner stale */

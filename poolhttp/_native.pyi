@@ -13,6 +13,7 @@ class _Library:
     PH_ACCEPTED: int
     PH_CLOSE_SENT: int
     PH_CLOSE_NOW: int
+    PH_CLOSED: int
     PH_BATCH: int
 
     def ph_flush(self, loop: Any, data: bytes, count: int) -> int: ...

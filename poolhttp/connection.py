@@ -254,9 +254,9 @@ class Connection:
             environ["REMOTE_PORT"] = self.port
         if self.profile.unix:
             name_server(environ)
-        service.requests += 1
-        if service.closes_all:
-            request.keep_alive = False
+        service.left -= 1
+        if service.left <= 0:
+            request = request.closing()
         response = Response(service.context, self, request, environ)
         small = service.run(response)
         if small is None or self.outbox is not None:

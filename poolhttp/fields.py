@@ -23,6 +23,10 @@ _FORBIDDEN_TRAILERS = frozenset(
 )
 
 
+# Fields that we act on: a second spelling of them must never get near the first.
+_OURS = frozenset(("TRANSFER_ENCODING", "HOST", "EXPECT", "CONNECTION", "UPGRADE"))
+
+
 def field_key(name: bytes) -> str:
     """Return the environ key of a field name, or '' if the name has an underscore."""
     key = KNOWN_KEYS.get(name)
@@ -106,9 +110,10 @@ class FieldPolicy:
             RequestError: 400 if such names are to be refused.
         """
         text = name.decode("latin-1").upper()
-        if "*" in self._forwarder or text in self._forwarder:
-            return "HTTP_" + text.replace("-", "_")
-        if self._header_map == "dangerous":
+        believed = "*" in self._forwarder or text in self._forwarder
+        if (believed or self._header_map == "dangerous") and text in _OURS:
+            raise RequestError(400, f"header field name {text} has an underscore")
+        if believed or self._header_map == "dangerous":
             return "HTTP_" + text.replace("-", "_")
         if self._header_map == "refuse":
             raise RequestError(400, f"header field name {text} has an underscore")

@@ -46,6 +46,7 @@ _ACCEPTED = lib.PH_ACCEPTED
 _LISTEN = lib.PH_LISTEN
 _PEER_SIZE = 28
 _CLOSE_SENT = lib.PH_CLOSE_SENT
+_CLOSED = lib.PH_CLOSED
 _CLOSE_NOW = lib.PH_CLOSE_NOW
 
 MAX_EVENTS = 256
@@ -217,7 +218,7 @@ class Loop:
             runs[-1] = _CLOSE_SENT
         else:
             runs.extend((fd, 0, _CLOSE_SENT))
-        self._closing.append(fd)
+        self._closing.append(len(runs) - 3)
 
     def close(self, fd: int) -> None:
         """Close a client's descriptor at the next flush, whatever is left of its output."""
@@ -249,10 +250,10 @@ class Loop:
     def _after_flush(self, runs: array.array[int], data: bytes) -> None:
         if self._closing:
             closing, self._closing = self._closing, []
-            for fd in closing:
-                handler = self.handlers[fd]
-                if handler is not None and not self.interest[fd]:
-                    self.handlers[fd] = None
+            for i in closing:
+                handler = self.handlers[runs[i]]
+                if handler is not None and self._out[i + 2] == _CLOSED:
+                    self.handlers[runs[i]] = None
                     handler.on_closed()
         if self._native.unsent:
             self._report_unsent(runs, self._out[: len(runs)], data)

@@ -257,10 +257,9 @@ class RequestParser:
         if not key:
             return
         environ = self._environ
-        if key in environ:
-            environ[key] = join_repeated(key, environ[key], value.decode("latin-1"))
-        else:
-            environ[key] = value.decode("latin-1")
+        # httptools leaves the white space behind a value (RFC 9110 section 5.5).
+        text = value.decode("latin-1").rstrip(" \t")
+        environ[key] = join_repeated(key, environ[key], text) if key in environ else text
 
     def _on_late_header(self, name: bytes) -> None:
         if not self._resuming:

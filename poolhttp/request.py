@@ -17,6 +17,7 @@ LINE_REST = len("  HTTP/1.1\r\n")
 """Bytes of a request line besides method and target, which httptools would let be more."""
 
 _SLASH = 47
+_KNOWN_CODINGS = frozenset(("", "gzip", "x-gzip", "deflate", "compress", "x-compress", "identity"))
 
 
 class Request:
@@ -53,6 +54,13 @@ class Request:
 
     def __str__(self) -> str:
         return f"{self.method} {self.environ['RAW_URI']}"
+
+    def closing(self) -> Request:
+        """Return a copy behind which the connection closes, whatever the client wants."""
+        copy = Request(self.environ)
+        copy.__dict__.update(self.__dict__)
+        copy.keep_alive = False
+        return copy
 
 
 def build_request(
@@ -130,8 +138,9 @@ def _choose_framing(request: Request, max_body: int) -> None:
             raise RequestError(400, "Transfer-Encoding in an HTTP/1.0 request")
         codings = [each.strip(" \t").lower() for each in coding.split(",")]
         if codings != ["chunked"]:
-            unknown = [each for each in codings if each != "chunked"]
-            raise RequestError(501 if any(unknown) else 400, "unknown transfer coding")
+            # A known coding without chunked behind it leaves the body's end unknown: 400.
+            known = not _KNOWN_CODINGS.isdisjoint(codings[-1:])
+            raise RequestError(400 if known else 501, "transfer coding is not served")
         request.chunked = True
         return
     length = environ["CONTENT_LENGTH"]

@@ -61,7 +61,7 @@ class Server:
         app: the application.
         bind: where to listen: ``HOST:PORT``, ``[IPv6]:PORT``, ``unix:PATH``, ``fd://N``; port 0
             takes a free one.
-        sockets: sockets that listen already, besides those of ``bind``; they are the caller's.
+        sockets: sockets that listen already, besides those of ``bind``; closed at the stop.
         settings: limits and timeouts.
         log: anything with the methods of logging.Logger.
         max_requests: requests after which the server stops gracefully, to be replaced; 0: never.
@@ -93,7 +93,7 @@ class Server:
         self.on_start: Callable[[AppContext, Loop], None] | None = None
         """Called with the app's context and the loop before the first request."""
         self.nconnections = 0
-        self._max_requests = max_requests or float("inf")
+        self._max_requests = max_requests
         self.stopping = False
         self._sockets = list(sockets)
         self._owned: list[socket.socket] = []
@@ -157,8 +157,8 @@ class Server:
         base = {**base_environ(settings), **self.environ}
         for sock in self._sockets:
             self._listeners[sock.fileno()] = Listener(sock, settings, base)
-        if not settings.keepalive:
-            self._forget_heads()
+        if self._max_requests and settings.keepalive:
+            self.service.left = self._max_requests
         loop.on_accepted = self._on_accepted
         loop.accept_room = settings.worker_connections
         loop.add_notifier(self._wake_read, self._on_wake)
@@ -174,7 +174,7 @@ class Server:
                 self.on_tick()
             if now >= self._retry_accept:
                 self._resume_accepting()
-        if self.service.requests >= self._max_requests and not self.stopping:
+        if self._max_requests and self.service.left <= 0 and not self.stopping:
             self.log.info("Autorestarting worker after current request.")
             self.stopping = True
 
@@ -251,8 +251,8 @@ class Server:
         """
         settings = self.settings
         loop = self.loop
+        self.service.left = 0
         self._empty_accept_queues()
-        self.service.draining = self.service.closes_all = True
         self._forget_heads()
         self._pause_accepting()
         self._close_listeners()
@@ -306,10 +306,9 @@ class Server:
         os.close(self._wake_write)
 
     def _close_listeners(self) -> None:
-        for sock in self._owned:
-            path = (
-                sock.getsockname() if sock.fileno() >= 0 and sock.family == socket.AF_UNIX else ""
-            )
+        for sock in [*self._sockets, *self._owned]:
+            open_unix = sock.fileno() >= 0 and sock.family == socket.AF_UNIX
+            path = sock.getsockname() if open_unix and sock in self._owned else ""
             sock.close()
             if path and not path.startswith("\0"):
                 with suppress(OSError):

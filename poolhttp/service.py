@@ -195,9 +195,8 @@ class Service:
         self.proxies = PeerList(settings.proxy_allow_ips)
         self.keepalive = settings.keepalive
         self.write_timeout_ms = int(settings.write_timeout * 1000) or None
-        self.requests = 0
-        self.draining = False
-        self.closes_all = not settings.keepalive
+        self.left = float("inf") if settings.keepalive else 0.0
+        """Requests until connections are no longer kept alive."""
         self.run = scheduler.run
         self.whole_heads = WholeHeadParser(settings)
         self._parsers: list[RequestParser] = []

@@ -21,6 +21,14 @@ from poolhttp.settings import Settings
 
 _EMPTY_LINE = b"\r\n\r\n"
 _CR = 13
+_KEEP_ALIVE = {
+    ("1.1", ""): True,
+    ("1.1", "keep-alive"): True,
+    ("1.1", "close"): False,
+    ("1.0", ""): False,
+    ("1.0", "keep-alive"): True,
+    ("1.0", "close"): False,
+}
 
 
 class WholeHeadParser:
@@ -93,7 +101,10 @@ class WholeHeadParser:
         version = self._versions.get(head[end - 5 : end - 2])
         if head.find(b"\n") + 1 != end or version is None:
             return None
-        keep_alive = self._http.should_keep_alive()
+        # httptools has forgotten it by now; other values are the general parser's.
+        keep_alive = _KEEP_ALIVE.get((version, environ.get("HTTP_CONNECTION", "").lower()))
+        if keep_alive is None or head.find(b" \r\n") >= 0 or head.find(b"\t\r\n") >= 0:
+            return None
         request = build_request(
             environ, method.decode("ascii"), target, version, keep_alive, self._settings
         )

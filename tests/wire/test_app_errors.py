@@ -68,9 +68,7 @@ def never_starts(_environ: Environ, _start_response: StartResponse) -> Iterable[
     return [b"body"]
 
 
-def never_starts_and_is_empty(
-    _environ: Environ, _start_response: StartResponse
-) -> Iterable[bytes]:
+def never_starts_and_is_empty(_environ: Environ, _start_response: StartResponse) -> Iterable[bytes]:
     return []
 
 

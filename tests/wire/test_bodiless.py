@@ -41,7 +41,9 @@ def as_generator(
     return iter([b"bo", b"dy"])
 
 
-def as_nothing(start: StartResponse, status: str, headers: list[tuple[str, str]]) -> Iterable[bytes]:
+def as_nothing(
+    start: StartResponse, status: str, headers: list[tuple[str, str]]
+) -> Iterable[bytes]:
     start(status, headers)
     return []
 
@@ -135,9 +137,7 @@ def test_101_has_neither_body_nor_framing(serve: Serve, make: Make) -> None:
 
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
 @pytest.mark.parametrize("status", ["204 No Content", "304 Not Modified", "200 OK"])
-def test_without_body_the_connection_still_works(
-    serve: Serve, status: str, version: str
-) -> None:
+def test_without_body_the_connection_still_works(serve: Serve, status: str, version: str) -> None:
     """Keep-alive is possible for HTTP/1.0 too, since the end of the response is known."""
     with serve(app_of(as_nothing, status, [])).connect() as sock:
         response = exchange(sock, message(f"GET / HTTP/{version}", "Connection: keep-alive"))

@@ -18,9 +18,15 @@ LINES = b"first\nsecond line\n\nlast without end"
 USES: dict[str, tuple[Callable[[Any], object], object]] = {
     "iteration": (list, [b"first\n", b"second line\n", b"\n", b"last without end"]),
     "read": (lambda body: body.read(), LINES),
-    "read(n)": (lambda body: [body.read(7), body.read(3), body.read(0)], [b"first\ns", b"eco", b""]),
+    "read(n)": (
+        lambda body: [body.read(7), body.read(3), body.read(0)],
+        [b"first\ns", b"eco", b""],
+    ),
     "read(-1)": (lambda body: body.read(-1), LINES),
-    "read past the end": (lambda body: [body.read(1000), body.read(5), body.read()], [LINES, b"", b""]),
+    "read past the end": (
+        lambda body: [body.read(1000), body.read(5), body.read()],
+        [LINES, b"", b""],
+    ),
     "readline": (lambda body: [body.readline(), body.readline()], [b"first\n", b"second line\n"]),
     "readline(n)": (
         lambda body: [body.readline(3), body.readline(100), body.readline(6)],

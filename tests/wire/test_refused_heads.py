@@ -7,7 +7,7 @@ end, the app is not called, and a request that hides behind it is not executed.
 from __future__ import annotations
 
 import pytest
-from live import Serve, chunked, exchange, message, read_response, read_to_eof
+from live import LiveServer, Serve, chunked, exchange, message, read_response, read_to_eof
 
 from .apps import Recorder
 
@@ -131,23 +131,20 @@ def app() -> Recorder:
     return Recorder()
 
 
+@pytest.fixture(scope="module")
+def server(serve_module: Serve, app: Recorder) -> LiveServer:
+    return serve_module(app)
+
+
 @pytest.mark.parametrize("case", REFUSED)
-def test_refused(serve_module: Serve, app: Recorder, case: str) -> None:
-    app.calls.clear()
-    with shared(serve_module, app).connect() as sock:
+def test_refused(server: LiveServer, app: Recorder, case: str) -> None:
+    with server.connect() as sock:
         sock.sendall(REFUSED[case] + SMUGGLED)
         response = read_response(sock)
         rest = read_to_eof(sock)
     assert (response.status, response.closes) == (400, True)
     assert rest == b""
     assert app.calls == []
-
-
-_servers: dict[int, object] = {}
-
-
-def shared(serve: Serve, app: Recorder) -> object:
-    return _servers.setdefault(id(app), serve(app))
 
 
 @pytest.mark.parametrize("coding", ["gzip", "gzip, chunked", "foo", "foo, chunked", "identity"])

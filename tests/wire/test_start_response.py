@@ -12,7 +12,16 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
-from live import Environ, Serve, StartResponse, TruncatedError, exchange, message, read_to_eof, read_until
+from live import (
+    Environ,
+    Serve,
+    StartResponse,
+    TruncatedError,
+    exchange,
+    message,
+    read_to_eof,
+    read_until,
+)
 
 from .apps import BODY_WAIT, answer
 
@@ -185,9 +194,8 @@ def test_exc_info_after_the_head_raises_it_again(serve: Serve) -> None:
         yield b"never"
 
     server = serve(app)
-    with server.connect() as sock:
-        with pytest.raises(TruncatedError) as caught:
-            exchange(sock, GET)
+    with server.connect() as sock, pytest.raises(TruncatedError) as caught:
+        exchange(sock, GET)
     assert caught.value.partial is not None
     assert caught.value.partial.body == b"begun"
     assert "ValueError: too late" in server.wait_for_log("Traceback")
