@@ -119,7 +119,7 @@ static void accept_from(ph_loop *loop, int listener, int room) {
             }
             return;
         }
-        int error = ph_watch(loop, fd, PH_READ, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET);
+        int error = ph_watch(loop, fd, PH_OPEN | PH_READ, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET);
         if (error < 0) {
             close(fd);
             loop->accept_error = -error;
@@ -196,8 +196,12 @@ int ph_turn(ph_loop *loop, const char *bytes, int count, int deferred, int timeo
     loop->turns++;
     for (int i = 0; i < deferred; i++) {
         int fd = loop->deferred[i];
-        if (known(loop, fd) && loop->interest[fd] & PH_READ)
+        if (!known(loop, fd))
+            continue;
+        if (loop->interest[fd] & PH_READ)
             receive(loop, fd, 1);
+        else if (loop->interest[fd] & PH_OPEN)
+            loop->interest[fd] |= PH_READY;
     }
     int room = (loop->max_events - loop->event_count) / 2;
     room = room < 1 ? 1 : room > PH_BATCH ? PH_BATCH : room;

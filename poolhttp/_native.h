@@ -7,6 +7,7 @@
 #define PH_BLOCKED 8
 #define PH_NOTIFY 16
 #define PH_LISTEN 32
+#define PH_OPEN 64
 #define PH_MORE 1073741824
 #define PH_WRITABLE -100001
 #define PH_READABLE -100002

@@ -7,6 +7,7 @@ class _Library:
     PH_BLOCKED: int
     PH_NOTIFY: int
     PH_LISTEN: int
+    PH_OPEN: int
     PH_MORE: int
     PH_WRITABLE: int
     PH_READABLE: int

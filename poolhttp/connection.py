@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import errno
 import select
-from http import HTTPStatus
 from typing import Any
 
 from poolhttp.errors import RequestError
@@ -21,7 +20,7 @@ from poolhttp.outbox import Outbox
 from poolhttp.parser import RequestParser
 from poolhttp.request import Request
 from poolhttp.response import CONTINUE, error_response
-from poolhttp.sendfile import IOV_MAX, Buffer, write
+from poolhttp.sendfile import IOV_MAX, Buffer, unacknowledged, write
 from poolhttp.service import Profile, Service, name_server
 from poolhttp.states import TRANSITIONS, Event, State, walk
 from poolhttp.timers import DeadlineQueue
@@ -35,7 +34,7 @@ COLLECT_MAX = 8 * 1024
 own; measured by ``bench`` (docs/decisions/0001)."""
 
 LINGER_BYTES = 256 * 1024
-"""Bytes discarded in LINGERING before the connection is cut all the same; arbitrary."""
+"""Bytes counted in LINGERING before the connection is cut all the same; arbitrary."""
 
 # The hot walk takes two steps in one and doesn't change its deadline queue; the table allows it.
 _IDLE = State.IDLE
@@ -58,12 +57,16 @@ class Connection:
         profile: what the listener and the trust in this peer decide.
         address: the peer's address as text, '' for a unix socket.
         port: the peer's port as text.
+
+    Attributes:
+        counted: bytes discarded in LINGERING; in WRITING, bytes that the peer had not acknowledged
+            when the write timeout last looked.
     """
 
     __slots__ = (
         "address",
+        "counted",
         "deadline",
-        "discarded",
         "fd",
         "input",
         "keep_alive",
@@ -93,7 +96,7 @@ class Connection:
         self.input = b""
         self.response: Response | None = None
         self.outbox: Outbox | None = None
-        self.discarded = 0
+        self.counted = 0
         self.keep_alive = True
         self.peer_eof = False
         self._wait()
@@ -138,8 +141,8 @@ class Connection:
             else:
                 self._walk(PLAIN, environ)
         elif self.state is State.LINGERING:
-            self.discarded += len(data)
-            if self.discarded > LINGER_BYTES:
+            self.counted += len(data)
+            if self.counted > LINGER_BYTES:
                 self.close()
         elif self.input:
             data = self.input + data
@@ -158,6 +161,8 @@ class Connection:
                 break
             budget -= 1
             request, data = self._parse(data)
+            # What is behind a last request decides how the connection is closed.
+            self.input = data
             if request is None:
                 return
             self._walk(request, request.environ)
@@ -215,7 +220,9 @@ class Connection:
     def _reject(self, status: int, reason: str) -> None:
         """Answer what can't be served, and close."""
         service = self.service
+        head_only = False
         if self.parser is not None:
+            head_only = self.parser.is_head
             self.parser.abort()
             service.release_parser(self.parser)
             self.parser = None
@@ -223,7 +230,7 @@ class Connection:
         if self.state is _IDLE:
             self._enter(Event.FIRST_BYTE)
         self._enter(Event.REJECTED)
-        self._send_error(status, reason)
+        self._send_error(status, reason, head_only=head_only)
 
     def on_eof(self) -> None:
         """The peer has shut down its sending side."""
@@ -299,7 +306,8 @@ class Connection:
                     self.service.loop.reset_on_close(self.fd)
                 self.close()
             else:
-                self._send_error(500, "the application failed to answer")
+                head_only = response.request.method == "HEAD"
+                self._send_error(500, "the application failed to answer", head_only=head_only)
         elif self.outbox is None:
             self._flushed(lingering=response.request.keep_alive)
 
@@ -368,6 +376,7 @@ class Connection:
             if not outbox.write_to(self.fd):
                 return
             self._progress()
+            self.counted = 0
         self.outbox = None
         self.service.loop.watch_writable(self.fd, False)
 
@@ -454,9 +463,9 @@ class Connection:
         self._enter(Event.FLUSHED_LINGER)
         loop.resume(self.fd)
 
-    def _send_error(self, status: int, reason: str) -> None:
+    def _send_error(self, status: int, reason: str, *, head_only: bool = False) -> None:
         self.keep_alive = False
-        page = error_response(status, reason or HTTPStatus(status).description, self._date())
+        page = error_response(status, reason, self._date(), head_only=head_only)
         try:
             self.send([page], len(page))
         except OSError:
@@ -480,11 +489,21 @@ class Connection:
         elif self.state is State.READING_BODY:
             self._reject(408, "the request body did not come in time")
         elif self.state is State.WRITING:
-            self.service.log.warning("Client %s takes nothing of its response", self.address)
-            self.close()
+            self._check_stalled()
         elif self.state is State.RUNNING:
             self._wait()
         else:
+            self.close()
+
+    def _check_stalled(self) -> None:
+        """No edge came, but the kernel's own buffer is large: has the peer taken of that since the
+        last look?"""
+        left = unacknowledged(self.fd)
+        if left != self.counted:
+            self.counted = left
+            self._wait()
+        else:
+            self.service.log.warning("Client %s takes nothing of its response", self.address)
             self.close()
 
     def on_closed(self) -> None:

@@ -351,8 +351,11 @@ class Loop:
                 if result < _MORE:
                     handler.on_data(slots[offset : offset + result])
                 else:
+                    # There is more to receive, which a closing connection must know.
+                    self.interest[fd] |= READY
                     handler.on_data(slots[offset : offset + (result - _MORE)])
-                    self._defer(fd)
+                    if self.interest[fd] & READ:
+                        self.resume(fd)
             elif result == _ACCEPTED:
                 self.on_accepted(fd, offset)
             elif result == _READABLE:
@@ -375,12 +378,6 @@ class Loop:
         on_ready = self.notifiers.get(fd)
         if on_ready is not None:
             on_ready()
-
-    def _defer(self, fd: int) -> None:
-        if self.interest[fd] & READ:
-            self._deferred.append(fd)
-        elif self.handlers[fd] is not None:
-            self.interest[fd] |= READY
 
     def _take_deferred(self) -> int:
         # Half of the events stay free for what epoll_wait reports, which may be two each.

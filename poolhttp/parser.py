@@ -122,6 +122,11 @@ class RequestParser:
         return not self._fed
 
     @property
+    def is_head(self) -> bool:
+        """The method is HEAD, as far as it is known: an error's answer then has no body."""
+        return bool(self._fed) and self._http.get_method() == b"HEAD"
+
+    @property
     def in_body(self) -> bool:
         """The head is complete, the body isn't."""
         return self._request is not None

@@ -7,6 +7,7 @@ Must not live here: the grammar of its parts (``target``, ``fields``), bytes as 
 
 from __future__ import annotations
 
+import re
 from typing import IO, Any
 
 from poolhttp.errors import RequestError
@@ -17,6 +18,7 @@ LINE_REST = len("  HTTP/1.1\r\n")
 """Bytes of a request line besides method and target, which httptools would let be more."""
 
 _SLASH = 47
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _KNOWN_CODINGS = frozenset(("", "gzip", "x-gzip", "deflate", "compress", "x-compress", "identity"))
 
 
@@ -96,8 +98,11 @@ def build_request(
         _check_host(host, request.http11 and settings.require_host)
     environ["REQUEST_METHOD"] = method
     split_target(method, target, environ)
+    connection = environ.get("HTTP_CONNECTION")
+    if connection is not None and keep_alive:
+        options = [each.strip(" \t").lower() for each in connection.split(",")]
+        request.keep_alive = keep_alive = "close" not in options
     if method == "GET":
-        connection = environ.get("HTTP_CONNECTION")
         request.memorable = (
             keep_alive
             and request.http11
@@ -109,7 +114,7 @@ def build_request(
         if method == "HEAD":
             request.simple = False
         elif method == "CONNECT":
-            request.keep_alive = False
+            raise RequestError(501, "CONNECT is for proxies")
     if "CONTENT_LENGTH" in environ or "HTTP_TRANSFER_ENCODING" in environ:
         _choose_framing(request, settings.max_body)
     if "HTTP_EXPECT" in environ and request.http11:
@@ -139,8 +144,8 @@ def _choose_framing(request: Request, max_body: int) -> None:
         codings = [each.strip(" \t").lower() for each in coding.split(",")]
         if codings != ["chunked"]:
             # A known coding without chunked behind it leaves the body's end unknown: 400.
-            known = not _KNOWN_CODINGS.isdisjoint(codings[-1:])
-            raise RequestError(400 if known else 501, "transfer coding is not served")
+            wrong = codings[-1] in _KNOWN_CODINGS or not all(map(_TOKEN.fullmatch, codings))
+            raise RequestError(400 if wrong else 501, "transfer coding is not served")
         request.chunked = True
         return
     length = environ["CONTENT_LENGTH"]

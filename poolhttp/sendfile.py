@@ -10,7 +10,10 @@ than cffi can (docs/decisions/0002). Python ignores SIGPIPE, so a closed peer is
 
 from __future__ import annotations
 
+import fcntl
 import os
+import sys
+import termios
 from collections.abc import Sequence
 from typing import TypeAlias
 
@@ -40,6 +43,11 @@ def write(fd: int, buffers: Sequence[Buffer]) -> int:
         return os.writev(fd, buffers[:IOV_MAX] if len(buffers) > IOV_MAX else buffers)
     except BlockingIOError:
         return 0
+
+
+def unacknowledged(fd: int) -> int:
+    """Return how many bytes of a socket's output its peer has not acknowledged (tcp(7))."""
+    return int.from_bytes(fcntl.ioctl(fd, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
 
 
 def send_file(fd: int, file_fd: int, offset: int, nbytes: int) -> int:

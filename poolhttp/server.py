@@ -11,6 +11,7 @@ import logging
 import os
 import socket
 import struct
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
@@ -107,6 +108,8 @@ class Server:
         for sock in self._sockets:
             prepare(sock, defer_accept=self.settings.defer_accept)
         self.addresses = [sock.getsockname() for sock in self._sockets]
+        # Re-entrant, since a signal handler may stop the server that is just closing.
+        self._wake_lock = threading.RLock()
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self.loop: Loop
         self.service: Service
@@ -132,8 +135,11 @@ class Server:
     def stop(self) -> None:
         """Begin a graceful stop; may be called from any thread or signal handler, repeatedly."""
         self.stopping = True
-        with suppress(BlockingIOError):  # The pipe is full of wake-ups.
-            os.write(self._wake_write, b"\0")
+        if hasattr(self, "service"):
+            self.service.left = 0
+        with self._wake_lock, suppress(BlockingIOError):  # The pipe is full of wake-ups.
+            if self._wake_write >= 0:
+                os.write(self._wake_write, b"\0")
 
     # Running
 
@@ -302,8 +308,10 @@ class Server:
                 if isinstance(handler, Connection):
                     handler.close()
             self.loop.shut()
-        os.close(self._wake_read)
-        os.close(self._wake_write)
+        with self._wake_lock:
+            os.close(self._wake_read)
+            os.close(self._wake_write)
+            self._wake_read = self._wake_write = -1
 
     def _close_listeners(self) -> None:
         for sock in [*self._sockets, *self._owned]:

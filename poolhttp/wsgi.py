@@ -181,6 +181,8 @@ class Response:
                     self.finished = True
                     if head.date is not context.clock.date:
                         head.encode_whole(context.clock.date)
+                    if self.request.body is not None:
+                        self.request.body.close()
                     if context.observed:
                         self._note_end(len(item))
                     self.environ = ENDED

@@ -138,53 +138,79 @@ def read_response(sock: socket.socket, method: str = "GET") -> Response:
         h11.RemoteProtocolError: the bytes are no response to `method`.
         AssertionError: they are one for h11, but not for RFC 9112.
     """
-    oracle = h11.Connection(h11.CLIENT)
-    oracle.send(h11.Request(method=method, target="/", headers=[("Host", "test")]))
-    oracle.send(h11.EndOfMessage())
-    received = _unread.pop(sock, b"")
-    if received:
-        oracle.receive_data(received)
-    response: Response | None = None
-    interim: list[int] = []
-    pieces: list[bytes] = []
-    while True:
-        try:
-            event = oracle.next_event()
-        except h11.RemoteProtocolError:
-            if oracle.trailing_data[1]:
-                if response is not None:
-                    response.body = b"".join(pieces)
-                raise TruncatedError(response) from None
-            raise
-        if event is h11.NEED_DATA:
-            data = sock.recv(65536)
-            oracle.receive_data(data)
-            if response is None:
-                received += data
-        elif isinstance(event, (h11.InformationalResponse, h11.Response)):
-            received = _check_head(received)
-            if event.status_code < 200:
-                interim.append(event.status_code)
-                continue
-            fields = [(bytes(name), bytes(value)) for name, value in event.headers.raw_items()]
-            response = Response(
-                event.status_code, bytes(event.reason), bytes(event.http_version), fields
-            )
-            response.interim = interim
-            _check_fields(response)
-        elif isinstance(event, h11.Data):
-            pieces.append(bytes(event.data))
-        elif isinstance(event, h11.EndOfMessage):
-            break
-        else:
-            raise TruncatedError(response)
-    assert response is not None
-    assert not event.headers, "trailers, which no WSGI app can send"
-    response.body = b"".join(pieces)
-    trailing, _ = oracle.trailing_data
-    if trailing:
-        _unread[sock] = trailing
+    reader = _Reader(sock, method)
+    response = reader.head()
+    try:
+        reader.body(response)
+    except TruncatedError:
+        raise TruncatedError(response) from None
     return response
+
+
+class _Reader:
+    """h11 as the client of one exchange, fed from a socket."""
+
+    def __init__(self, sock: socket.socket, method: str) -> None:
+        self._sock = sock
+        self._oracle = h11.Connection(h11.CLIENT)
+        self._oracle.send(h11.Request(method=method, target="/", headers=[("Host", "test")]))
+        self._oracle.send(h11.EndOfMessage())
+        self._received = _unread.pop(sock, b"")
+        """What was received and not yet checked; only heads are."""
+        if self._received:
+            self._oracle.receive_data(self._received)
+        self._head_done = False
+
+    def head(self) -> Response:
+        """The final head."""
+        interim: list[int] = []
+        while True:
+            event = self._next()
+            if not isinstance(event, (h11.InformationalResponse, h11.Response)):
+                raise TruncatedError(None)
+            self._received = _check_head(self._received)
+            if event.status_code >= 200:
+                break
+            interim.append(event.status_code)
+        self._head_done = True
+        fields = [(bytes(name), bytes(value)) for name, value in event.headers.raw_items()]
+        response = Response(
+            event.status_code, bytes(event.reason), bytes(event.http_version), fields
+        )
+        response.interim = interim
+        _check_fields(response)
+        return response
+
+    def body(self, response: Response) -> None:
+        """Read the body into the response; what follows it is left for the next one."""
+        pieces: list[bytes] = []
+        try:
+            while isinstance(event := self._next(), h11.Data):
+                pieces.append(bytes(event.data))
+        finally:
+            response.body = b"".join(pieces)
+        if not isinstance(event, h11.EndOfMessage):
+            raise TruncatedError(response)
+        assert not event.headers, "trailers, which no WSGI app can send"
+        trailing, _ = self._oracle.trailing_data
+        if trailing:
+            _unread[self._sock] = trailing
+
+    def _next(self) -> object:
+        """The next event; receives for it if need be."""
+        while True:
+            try:
+                event = self._oracle.next_event()
+            except h11.RemoteProtocolError:
+                if self._oracle.trailing_data[1]:
+                    raise TruncatedError(None) from None
+                raise
+            if event is not h11.NEED_DATA:
+                return event
+            data = self._sock.recv(65536)
+            self._oracle.receive_data(data)
+            if not self._head_done:
+                self._received += data
 
 
 def read_until(sock: socket.socket, ending: bytes) -> bytes:
@@ -211,9 +237,14 @@ def read_to_eof(sock: socket.socket) -> bytes:
 
 
 def _check_head(received: bytes) -> bytes:
-    """Check the first head to the byte; return what follows it. h11 alone forgives a bare LF."""
+    """Check the first head to the byte; return what follows it.
+
+    h11 forgives a bare LF, and makes one of two equal Content-Lengths.
+    """
     end = received.find(b"\r\n\r\n") + 4
-    assert _HEAD.fullmatch(received, 0, end), f"malformed response head {received[:end]!r}"
+    head = received[:end]
+    assert _HEAD.fullmatch(head), f"malformed response head {head!r}"
+    assert head.lower().count(b"\r\ncontent-length:") < 2, "two Content-Lengths"
     return received[end:]
 
 

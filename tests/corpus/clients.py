@@ -40,7 +40,7 @@ class Outcome:
     answered: set[str] = field(default_factory=set)
     """Paths with a complete and right answer."""
     unanswered: dict[str, str] = field(default_factory=dict)
-    """Paths that were sent and not answered, with what happened instead."""
+    """Paths that were sent and not answered, or wrongly, with what happened instead."""
     broken_promises: list[str] = field(default_factory=list)
     """Requests that got no answer on a connection which the response before had left open."""
 
@@ -98,6 +98,9 @@ class Client(threading.Thread):
             return None
         if response.status != 200 or body != path.encode():
             self.outcome.unanswered[path] = f"{response.status} {body!r}"
+            return None
+        if not self._keep_alive and not response.will_close:
+            self.outcome.unanswered[path] = "answered without Connection: close"
             return None
         self.outcome.answered.add(path)
         self.warm.set()

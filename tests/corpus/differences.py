@@ -73,6 +73,11 @@ DIFFERENCES = {
     "valid/031": Difference("llhttp knows the registered methods only, and -BLARGH is not", (400,)),
     "valid/031compat": _refused("permit_unconventional_http_method"),
     "valid/031compat2": _refused("permit_unconventional_http_method"),
+    "valid/040_compat": Difference(
+        "TRANSFER_ENCODING, with an underscore, beside Content-Length: there are proxies that take "
+        "it for the field with the hyphen, so it is refused even under header_map = dangerous",
+        (400,),
+    ),
     "valid/099": Difference(
         "17914 bytes are declared and 8599 sent: gunicorn calls the app with the short body, we "
         "don't call it with a body that is known to be incomplete (RFC 9112 section 8)",

@@ -148,6 +148,14 @@ def test_keep_alive(server: Server, session: requests.Session) -> None:
     assert session.get(f"{server.url}/connection", timeout=TIMEOUT).json() == port
 
 
+def test_connection_close_is_confirmed(server: Server, session: requests.Session) -> None:
+    """RFC 9112 section 9.6; asked for several times, as what is remembered may go wrong later."""
+    session.headers["Connection"] = "close"
+    answers = [session.get(f"{server.url}/connection", timeout=TIMEOUT) for _ in range(4)]
+    assert [answer.headers.get("Connection") for answer in answers] == ["close"] * 4
+    assert len({answer.json()["remote_port"] for answer in answers}) == 4
+
+
 def test_another_session_is_another_connection(server: Server, session: requests.Session) -> None:
     """What makes `test_keep_alive` mean something."""
     mine = session.get(f"{server.url}/connection", timeout=TIMEOUT).json()

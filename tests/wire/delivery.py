@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 import socket
 from collections.abc import Iterable
+from itertools import pairwise
 
 from live import chunked, exchange, message
 
@@ -78,7 +79,7 @@ def deliver(sock: socket.socket, barrier: socket.socket, pieces: Iterable[bytes]
 def cut(data: bytes, places: Iterable[int]) -> list[bytes]:
     """The pieces between the places."""
     bounds = [0, *sorted(set(places) - {0, len(data)}), len(data)]
-    return [data[a:b] for a, b in zip(bounds, bounds[1:], strict=False)]
+    return [data[a:b] for a, b in pairwise(bounds)]
 
 
 def without_dates(data: bytes) -> bytes:

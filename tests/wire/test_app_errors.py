@@ -167,8 +167,9 @@ def test_nothing_is_served_behind_a_truncated_response(serve: Serve) -> None:
     with server.connect() as sock:
         sock.sendall(GET + message("GET /next HTTP/1.1"))
         assert b"/next" not in read_to_eof(sock)
-    assert iterable.closed == 1
     server.wait_for_log("ZeroDivisionError")
+    server.stop()
+    assert iterable.closed == 1
 
 
 def test_exception_in_close_is_logged(serve: Serve) -> None:

@@ -40,7 +40,7 @@ Ends = tuple[socket.socket, socket.socket]
         b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
         b"HTTP/1.1 200 OK\r\n" + DATE + DATE + b"Content-Length: 0\r\n\r\n",
         b"HTTP/1.1 200 OK\r\n" + DATE + b"Transfer-Encoding: chunked\r\n\r\nxyz\r\n\r\n",
-        b"body that is left over",
+        b"body that is left over\r\n\r\n",
     ],
 )
 def test_rejects(ends: Ends, data: bytes) -> None:

@@ -78,7 +78,9 @@ def test_once_for_a_list_with_close(serve: Serve) -> None:
             self.closed += 1
 
     items = Items([b"abc"])
-    assert serve(Serving(items, "200 OK", 3)).ask(GET).body == b"abc"
+    server = serve(Serving(items, "200 OK", 3))
+    assert server.ask(GET).body == b"abc"
+    server.stop()
     assert items.closed == 1
 
 
@@ -95,8 +97,9 @@ def test_once_if_the_head_is_refused(serve: Serve) -> None:
 
     server = serve(app)
     assert server.ask(GET).status == 500
-    assert ended == [True]
     server.log_text()
+    server.stop()
+    assert ended == [True]
 
 
 def endless() -> Iterable[bytes]:

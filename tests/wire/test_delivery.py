@@ -1,7 +1,7 @@
 """How the bytes of a request are cut into segments has no meaning.
 
-RFC 9112 section 2.2: a message is a sequence of bytes. Each request is delivered whole, byte by byte
-and cut at every place, and sequences of them cut at random; the answer is always the same.
+RFC 9112 section 2.2: a message is a sequence of bytes. Each request is delivered whole, byte by
+byte and cut at every place, and sequences of them cut at random; the answer is always the same.
 """
 
 from __future__ import annotations
@@ -22,17 +22,16 @@ ALL = {name: data + CLOSE for name, data in REQUESTS.items()} | LAST
 
 
 class Delivery:
-    """A server, a connection for barriers, and what it answers to whole sequences."""
+    """A server, and what it answers to whole sequences."""
 
     def __init__(self, server: LiveServer) -> None:
         self.server = server
-        self._barrier = server.connect()
         self._whole: dict[bytes, bytes] = {}
 
     def answers(self, pieces: list[bytes]) -> bytes:
         """All that comes up to the connection's end, without dates."""
-        with self.server.connect() as sock:
-            deliver(sock, self._barrier, pieces)
+        with self.server.connect() as sock, self.server.connect() as barrier:
+            deliver(sock, barrier, pieces)
             return without_dates(read_to_eof(sock))
 
     def whole(self, data: bytes) -> bytes:

@@ -1,7 +1,7 @@
 """What a request's head becomes in the environ.
 
-PEP 3333 ("environ Variables", "Unicode Issues"), RFC 3875 section 4.1, RFC 9110 section 5.3 (repeated
-fields), RFC 6265 section 5.4 (Cookie).
+PEP 3333 ("environ Variables", "Unicode Issues"), RFC 3875 section 4.1, RFC 9110 section 5.3
+(repeated fields), RFC 6265 section 5.4 (Cookie).
 """
 
 from __future__ import annotations

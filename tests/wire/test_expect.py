@@ -1,7 +1,7 @@
 """Expect: 100-continue.
 
-RFC 9110 section 10.1.1. The client waits for the interim response, for a while; so it has to be sent,
-once, before the body is there, and never to a client that can't know it.
+RFC 9110 section 10.1.1. The client waits for the interim response, for a while; so it has to be
+sent, once, before the body is there, and never to a client that can't know it.
 """
 
 from __future__ import annotations

@@ -133,9 +133,10 @@ def test_file_is_closed_once(serve: Serve, tmp_path: Path) -> None:
         wrapped: Iterable[bytes] = environ["wsgi.file_wrapper"](Counted(b"abc"), 2)
         return wrapped
 
-    with serve(app).connect() as sock:
-        assert exchange(sock, message("GET / HTTP/1.1")).body == b"abc"
-        assert Counted.closings == 1
+    server = serve(app)
+    assert server.ask(message("GET / HTTP/1.1")).body == b"abc"
+    server.stop()
+    assert Counted.closings == 1
 
 
 def test_wrapper_is_a_class(serve: Serve) -> None:

@@ -1,8 +1,8 @@
 """Slow peers cost only themselves.
 
-The four ways in which clients stop thread pools (peers that send half a head or half a body, or don't
-read a finished or an unfinished response). Proved by order: somebody else is answered before they go
-on, and in the end they are answered, too.
+The four ways in which clients stop thread pools (peers that send half a head or half a body, or
+don't read a finished or an unfinished response). Proved by order: somebody else is answered before
+they go on, and in the end they are answered, too.
 """
 
 from __future__ import annotations

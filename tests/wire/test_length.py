@@ -1,7 +1,7 @@
 """Bodies that don't have the length that the app declared.
 
-PEP 3333 ("Handling the Content-Length Header"); RFC 9112 section 6.3. The declared number is what the
-client counts: never a byte more, and if there are fewer, only the connection's end can tell.
+PEP 3333 ("Handling the Content-Length Header"); RFC 9112 section 6.3. The declared number is what
+the client counts: never a byte more, and if there are fewer, only the connection's end can tell.
 """
 
 from __future__ import annotations
@@ -125,9 +125,10 @@ def test_iteration_stops_when_the_length_is_reached(serve: Serve) -> None:
     with server.connect() as sock:
         assert exchange(sock, GET).body == b"x" * 25
         assert exchange(sock, NEXT).body == b"hello /next"
+    server.log_text()
+    server.stop()
     assert iterable.closed == 1
     assert iterable.produced <= 4
-    server.log_text()
 
 
 @pytest.mark.parametrize("way", WAYS)

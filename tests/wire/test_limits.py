@@ -1,7 +1,7 @@
 """Limits of a request: 414, 431 and 413.
 
-RFC 9110 sections 15.5.14 and 15.5.15, RFC 6585 section 5. What is at the limit passes, one byte more
-doesn't, and a head without end is refused before it ends.
+RFC 9110 sections 15.5.14 and 15.5.15, RFC 6585 section 5. What is at the limit passes, one byte
+more doesn't, and a head without end is refused before it ends.
 """
 
 from __future__ import annotations

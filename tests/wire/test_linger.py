@@ -7,6 +7,7 @@ destroys the response on its way. So it shuts its side and discards, but not for
 from __future__ import annotations
 
 import socket
+from contextlib import suppress
 from threading import Thread
 
 import pytest
@@ -53,13 +54,18 @@ def test_closing_response_reaches_a_client_with_unread_bytes(serve: Serve, data:
         assert read_to_eof(sock) == b""
 
 
+def flood(sock: socket.socket, blocks: int) -> None:
+    """Send without ever reading."""
+    for _ in range(blocks):
+        sock.sendall(b"x" * 65536)
+
+
 def test_server_does_not_listen_for_ever(serve: Serve) -> None:
     """A client that never stops sending is cut, by bytes or by time."""
     with serve(Recorder(), max_body=100, linger_timeout=0.3).connect() as sock:
         sock.sendall(message("POST / HTTP/1.1", f"Content-Length: {1 << 40}"))
         with pytest.raises((BrokenPipeError, ConnectionResetError)):
-            for _ in range(100_000):
-                sock.sendall(b"x" * 65536)
+            flood(sock, 100_000)
 
 
 def test_server_does_not_wait_for_ever(serve: Serve) -> None:
@@ -92,18 +98,15 @@ def exchange_fails(sock: socket.socket) -> bool:
 def test_others_are_served_meanwhile(serve: Serve) -> None:
     """Ten refused uploads in full flow, and somebody else."""
     server = serve(hello, max_body=100)
-    head = message("POST / HTTP/1.1", f"Content-Length: {1 << 40}")
     socks = [server.connect() for _ in range(10)]
+    for sock in socks:
+        sock.sendall(message("POST / HTTP/1.1", f"Content-Length: {1 << 40}"))
 
-    def flood(sock: socket.socket) -> None:
-        try:
-            sock.sendall(head)
-            for _ in range(1000):
-                sock.sendall(b"x" * 65536)
-        except (BrokenPipeError, ConnectionResetError):
-            return
+    def upload(sock: socket.socket) -> None:
+        with suppress(BrokenPipeError, ConnectionResetError):
+            flood(sock, 1000)
 
-    threads = [Thread(target=flood, args=(sock,)) for sock in socks]
+    threads = [Thread(target=upload, args=(sock,)) for sock in socks]
     for thread in threads:
         thread.start()
     for _ in range(20):

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from live import Environ, LiveServer, Serve, StartResponse, message, read_response, read_to_eof
 
-from .apps import Closable, hello
+from .apps import BODY_WAIT, Closable, hello
 
 STATUSES = ["200 OK", "201 Created", "204 No Content", "206 P", "304 Not Modified", "404 ", "500 x"]
 
@@ -133,4 +133,5 @@ def test_client_reads_what_the_app_meant(
             assert read_response(sock).body == b"hello /next"
     if plan.kind == "closable":
         assert app.made is not None
+        assert app.made.ended.wait(BODY_WAIT)
         assert app.made.closed == 1

@@ -1,7 +1,7 @@
 """When a connection lives on, and that what the response says about it is what happens.
 
-RFC 9112 section 9.3: HTTP/1.1 unless `close`, HTTP/1.0 only with `keep-alive`; RFC 9110 section 7.6.1:
-Connection is a list of case-insensitive tokens.
+RFC 9112 section 9.3: HTTP/1.1 unless `close`, HTTP/1.0 only with `keep-alive`; RFC 9110 section
+7.6.1: Connection is a list of case-insensitive tokens.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Heads that a server must not accept, since another one might read them otherwise.
 
-RFC 9112 sections 2.2, 3, 3.2, 5 and 6.3, RFC 9110 section 7.2. Each ends in 400 and the connection's
-end, the app is not called, and a request that hides behind it is not executed.
+RFC 9112 sections 2.2, 3, 3.2, 5 and 6.3, RFC 9110 section 7.2. Each ends in 400 and the
+connection's end, the app is not called, and a request that hides behind it is not executed.
 """
 
 from __future__ import annotations
@@ -53,8 +53,6 @@ REFUSED: dict[str, bytes] = {
     ),
     "Transfer-Encoding with a space in its name": post("Transfer-Encoding : chunked", body=TWO),
     "Transfer-Encoding folded": post("Transfer-Encoding:\r\n chunked", body=TWO),
-    "Transfer-Encoding with a parameter": post("Transfer-Encoding: chunked;q=1", body=TWO),
-    "Transfer-Encoding quoted": post('Transfer-Encoding: "chunked"', body=TWO),
     "Transfer-Encoding with a control": post("Transfer-Encoding: \x0bchunked", body=TWO),
     "Transfer-Encoding empty": post("Transfer-Encoding:", body=TWO),
     # Fields, RFC 9112 section 5
@@ -147,7 +145,10 @@ def test_refused(server: LiveServer, app: Recorder, case: str) -> None:
     assert app.calls == []
 
 
-@pytest.mark.parametrize("coding", ["gzip", "gzip, chunked", "foo", "foo, chunked", "identity"])
+@pytest.mark.parametrize(
+    "coding",
+    ["gzip", "gzip, chunked", "foo", "foo, chunked", "identity", "chunked;q=1", '"chunked"'],
+)
 def test_unknown_transfer_coding(serve: Serve, coding: str) -> None:
     """RFC 9112 section 6.1: 501 is what it should be; 400 is right where chunked isn't last."""
     app = Recorder()

@@ -141,18 +141,22 @@ def test_client_that_takes_nothing_is_given_up(serve: Serve, kind: str) -> None:
 
 
 def test_client_that_takes_slowly_is_not_given_up(serve: Serve) -> None:
-    """Each byte taken begins the time anew: a modem is no attack."""
-    size = 12_000_000
+    """Whoever takes something has time again: a bad line is no attack.
+
+    The kernel reports room only when a third of its buffer is free (sock_writeable), which takes
+    this client longer than write_timeout; what it took meanwhile shows in the queue (SIOCOUTQ).
+    """
+    size = 7_000_000
 
     def app(_environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         start_response("200 OK", [("Content-Length", str(size))])
         return [b"x" * size]
 
-    with serve(app, write_timeout=1.0).connect(rcvbuf=4096) as sock:
+    with serve(app, write_timeout=0.5).connect(rcvbuf=32768) as sock:
         sock.sendall(message("GET / HTTP/1.1"))
         received = 0
         while received < size:
             select.select([], [], [], TRICKLE / 2)
-            piece = sock.recv(200_000)
+            piece = sock.recv(8192)
             assert piece, f"given up after {received} bytes"
             received += len(piece)
