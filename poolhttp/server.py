@@ -294,7 +294,11 @@ class Server:
             listener.untrusted.forget()
 
     def _shorten_idle(self, latest: float) -> None:
-        """Connections without a request are due at ``latest`` at the latest."""
+        """Connections without a request are due at ``latest`` at the latest, and those whose
+        response has promised to keep them alive wait no longer either."""
+        service = self.service
+        service.keepalive = min(service.keepalive, self.settings.drain_keepalive)
+        service.idle_queue.timeout = service.keepalive
         for state in (State.IDLE, State.READING_HEAD):
             queue = self.service.queues[state]
             if queue is not None:
