@@ -185,9 +185,9 @@ class Connection:
             profile = self.profile
             regular = service.whole_heads.parse(data, profile.base, profile.policy)
             if regular is not None:
-                if regular[0].memorable and not regular[1]:
-                    profile.remember(data, regular[0])
-                return regular
+                if regular.memorable:
+                    profile.remember(data, regular)
+                return regular, b""
             self.parser = parser = service.acquire_parser(profile)
         try:
             request, rest = parser.feed(data)

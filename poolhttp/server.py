@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from poolhttp.appcontext import App, AppContext, base_environ
+from poolhttp.appcontext import App, AppContext, base_environ, roomy
 from poolhttp.bufpool import make_pool
 from poolhttp.connection import Connection
 from poolhttp.fields import FieldPolicy, PeerList
@@ -50,7 +50,7 @@ class Listener:
         self.fd = sock.fileno()
         unix = sock.family == socket.AF_UNIX
         name, port = server_name(sock)
-        base = {**base, "SERVER_NAME": name, "SERVER_PORT": port}
+        base = roomy({**base, "SERVER_NAME": name, "SERVER_PORT": port})
         self.trusted = Profile(base, FieldPolicy(settings, trusted=True), unix=unix)
         self.untrusted = Profile(base, FieldPolicy(settings, trusted=False), unix=unix)
 

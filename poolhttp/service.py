@@ -108,8 +108,10 @@ class Profile:
             head: all bytes of the request.
             request: what they were parsed into (``memorable``), before the connection adds to it.
         """
+        if self._pause or self._closed:
+            return
         environ = request.environ
-        if self._pause or self._closed or not environ.keys().isdisjoint(_UNREMEMBERED):
+        if not environ.keys().isdisjoint(_UNREMEMBERED):
             return
         end = head.find(b"\r\n")
         line, section = head[:end], head[end:]

@@ -21,6 +21,7 @@ from poolhttp.settings import Settings
 
 _EMPTY_LINE = b"\r\n\r\n"
 _CR = 13
+_TAB = 9
 _KEEP_ALIVE = {
     ("1.1", ""): True,
     ("1.1", "keep-alive"): True,
@@ -51,33 +52,24 @@ class WholeHeadParser:
         self.on_header = self._fields.setdefault
         self._http = httptools.HttpRequestParser(self)
 
-    def parse(
-        self, data: bytes, base: dict[str, Any], policy: FieldPolicy
-    ) -> tuple[Request, bytes] | None:
-        """Parse the head at the beginning of ``data``.
+    def parse(self, head: bytes, base: dict[str, Any], policy: FieldPolicy) -> Request | None:
+        """Return the request if ``head`` is exactly one regular head.
 
-        Returns:
-            The request and the bytes behind it; None if the general parser is to look at it.
+        None: the general parser is to look at it.
         """
-        size = data.find(_EMPTY_LINE) + 4
-        if size < 5 or size > self._max_head or data[0] <= _CR:
+        if head[-4:] != _EMPTY_LINE or len(head) > self._max_head or head[0] <= _CR:
             return None
-        head = data if size == len(data) else data[:size]
-        fields, targets = self._fields, self._targets
         try:
             self._http.feed_data(head)
             request = self._build(head, base.copy(), policy)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade, RequestError):
             request = None
-        fields.clear()
-        targets.clear()
-        if request is None:
-            self._http.__init__(self)  # type: ignore[misc]  # re-arms it, also after an error
-            return None
-        if not request.keep_alive:
-            # httptools refuses whatever follows a message with Connection: close.
+        self._fields.clear()
+        self._targets.clear()
+        if request is None or not request.keep_alive:
+            # Brings httptools to a message's start; after Connection: close it would refuse more.
             self._http.__init__(self)  # type: ignore[misc]
-        return request, data[size:]
+        return request
 
     def _build(self, head: bytes, environ: dict[str, Any], policy: FieldPolicy) -> Request | None:
         fields = self._fields
@@ -87,7 +79,8 @@ class WholeHeadParser:
             key = KNOWN_KEYS.get(name) or field_key(name)
             environ[key] = value.decode("latin-1")
         if (
-            lines != len(fields) + 2
+            len(self._targets) != 1
+            or lines != len(fields) + 2
             or lines > self._max_lines
             or len(environ) != size
             or "" in environ
@@ -103,7 +96,8 @@ class WholeHeadParser:
             return None
         # httptools has forgotten it by now; other values are the general parser's.
         keep_alive = _KEEP_ALIVE.get((version, environ.get("HTTP_CONNECTION", "").lower()))
-        if keep_alive is None or head.find(b" \r\n") >= 0 or head.find(b"\t\r\n") >= 0:
+        # httptools leaves white space behind values, which is as rare as tabs are.
+        if keep_alive is None or _TAB in head or b" \r" in head:
             return None
         request = build_request(
             environ, method.decode("ascii"), target, version, keep_alive, self._settings

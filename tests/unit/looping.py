@@ -5,6 +5,7 @@ Lives here: `Recorder`, a handler that notes what it is told; `Stage`, a loop wi
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -67,12 +68,18 @@ class Recorder:
 class Stage:
     """A loop, a listener on loopback, and the handlers of what it accepts."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, unix: bool = False) -> None:
         self.pool = BufferPool(guard=True)
         self.loop = Loop(self.pool)
         self.loop.on_accepted = self._on_accepted
         self.loop.accept_room = 1000
-        self.listener = socket.create_server(("127.0.0.1", 0), backlog=100)
+        if unix:
+            # An empty name: the kernel finds an abstract one (unix(7)).
+            self.listener = socket.socket(socket.AF_UNIX)
+            self.listener.bind("")
+            self.listener.listen(100)
+        else:
+            self.listener = socket.create_server(("127.0.0.1", 0), backlog=100)
         self.listener.setblocking(False)
         self.accepted: list[Recorder] = []
         self.peers: list[tuple[bytes, int]] = []
@@ -91,8 +98,9 @@ class Stage:
 
     def dial(self, sent: bytes = b"") -> socket.socket:
         """A client that nobody has accepted yet."""
-        client = socket.create_connection(self.listener.getsockname(), TIMEOUT)
-        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        client = socket.socket(self.listener.family)
+        client.settimeout(TIMEOUT)
+        client.connect(self.listener.getsockname())
         client.sendall(sent)
         self.clients.append(client)
         return client
@@ -108,6 +116,23 @@ class Stage:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, sndbuf)
                 sock.detach()
         return client, handler
+
+    def choke(self, handler: Recorder) -> bytes:
+        """Fill the kernel's buffer until it takes no byte; return what it took."""
+        taken = b""
+        for nbytes in (1 << 16, 1):
+            while True:
+                block = os.urandom(nbytes)
+                before = len(handler.calls)
+                self.loop.collect(handler.fd, (b"", block))
+                self.loop.flush()
+                (name, rest), *_ = handler.calls[before:] or [("", b"")]
+                assert isinstance(rest, bytes)
+                taken += block[: nbytes - len(rest)]
+                if name == "unsent" and len(rest) == nbytes:
+                    break
+        handler.calls.clear()
+        return taken
 
     def until(self, reached: Callable[[], object]) -> int:
         """Turn until it is so; return the number of turns."""
@@ -133,9 +158,9 @@ class Stage:
 
 
 @contextmanager
-def staged() -> Iterator[Stage]:
-    """A stage that is cleared afterwards."""
-    stage = Stage()
+def staged(*, unix: bool = False) -> Iterator[Stage]:
+    """A stage that is cleared afterwards; over unix sockets nothing is on its way unseen."""
+    stage = Stage(unix=unix)
     try:
         yield stage
     finally:

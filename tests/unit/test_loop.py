@@ -26,6 +26,13 @@ def stage() -> Iterator[Stage]:
         yield made
 
 
+@pytest.fixture
+def local() -> Iterator[Stage]:
+    """Over unix sockets: a full buffer stays full until the peer reads."""
+    with staged(unix=True) as made:
+        yield made
+
+
 # Accepting
 
 
@@ -210,48 +217,39 @@ def test_a_long_collection_is_flushed_early(stage: Stage) -> None:
     assert receive_exactly(client, 1000) == bytes(1000)
 
 
-def test_blocked_runs_keep_their_order(stage: Stage) -> None:
+def test_blocked_runs_keep_their_order(local: Stage) -> None:
     """Two runs of one connection with another's between: the second must not overtake the rest of
     the first when the socket is full."""
-    client, handler = stage.connect(sndbuf=4096)
-    other_client, other = stage.connect()
-    first, second = bytes(range(256)) * 16384, b"second" * 1000
-    stage.loop.collect(handler.fd, (b"", first[: COLLECT_LIMIT // 2]))
-    stage.loop.collect(other.fd, (b"other", b""))
-    stage.loop.collect(handler.fd, (b"", second))
-    stage.loop.flush()
+    client, handler = local.connect(sndbuf=4096)
+    other_client, other = local.connect()
+    first, second = os.urandom(COLLECT_LIMIT // 2), b"second" * 1000
+    local.loop.collect(handler.fd, (b"", first))
+    local.loop.collect(other.fd, (b"other", b""))
+    local.loop.collect(handler.fd, (b"", second))
+    local.loop.flush()
     kept = handler.unsent()
-    expected = first[: COLLECT_LIMIT // 2] + second
-    assert 0 < len(kept) < len(expected)
-    sent = len(expected) - len(kept)
-    assert receive_exactly(client, sent) + kept == expected
+    assert handler.names() == ["unsent", "unsent"]
+    assert len(second) < len(kept) < len(first + second)
+    sent = len(first + second) - len(kept)
+    assert receive_exactly(client, sent) + kept == first + second
     assert receive_exactly(other_client, 5) == b"other"
     assert not other.calls
 
 
-def test_a_full_socket_gives_everything_back_and_becomes_writable(stage: Stage) -> None:
-    client, handler = stage.connect(sndbuf=4096)
-    loop = stage.loop
-    while not handler.unsent():
-        loop.collect(handler.fd, (b"", bytes(COLLECT_LIMIT)))
-        loop.flush()
-    handler.calls.clear()
-    loop.collect(handler.fd, (b"", b"later"))
-    loop.flush()
+def test_a_full_socket_gives_everything_back_and_becomes_writable(local: Stage) -> None:
+    client, handler = local.connect(sndbuf=4096)
+    taken = local.choke(handler)
+    local.loop.collect(handler.fd, (b"la", b"ter"))
+    local.loop.turn(0.0)
     assert handler.calls == [("unsent", b"later")]
-    loop.watch_writable(handler.fd, True)
-    client.setblocking(False)
-
-    def drained() -> bool:
-        try:
-            while client.recv(MIB):
-                pass
-        except BlockingIOError:
-            pass
-        return "writable" in handler.names()
-
-    stage.until(drained)
-    loop.watch_writable(handler.fd, False)
+    handler.calls.clear()
+    local.loop.watch_writable(handler.fd, True)
+    local.loop.turn(0.0)
+    assert not handler.calls
+    assert receive_exactly(client, len(taken)) == taken
+    local.until(lambda: handler.calls)
+    assert set(handler.calls) == {("writable", None)}
+    local.loop.watch_writable(handler.fd, False)
 
 
 def test_sending_to_a_reset_connection_is_an_error(stage: Stage) -> None:
@@ -286,20 +284,41 @@ def test_close_when_sent_tells_when(stage: Stage) -> None:
     assert handler.calls == [("closed", None)]
 
 
-def test_close_when_sent_leaves_open_what_is_not_sent(stage: Stage) -> None:
-    client, handler = stage.connect(sndbuf=4096)
-    block = bytes(COLLECT_LIMIT)
-    while not handler.unsent():
-        stage.loop.collect(handler.fd, (b"", block[:-1]))
-        stage.loop.close_when_sent(handler.fd) if handler.unsent() else None
-        stage.loop.flush()
-    handler.calls.clear()
-    stage.loop.collect(handler.fd, (b"", b"x"))
+def test_nobody_waits_for_an_event_to_hear_of_a_close(stage: Stage) -> None:
+    """At its limit a server accepts again when a connection has closed: that must not wait for
+    something else to happen."""
+    queue = DeadlineQueue(0.9)
+    stage.loop.queues.append(queue)
+    _client, handler = stage.connect()
+    waiter = Recorder(-1)
+    stage.loop.wait_in(queue, waiter)
+    stage.loop.collect(handler.fd, (b"bye", b""))
     stage.loop.close_when_sent(handler.fd)
-    stage.loop.flush()
+    while not handler.calls:
+        stage.loop.turn(1.0)
+    assert handler.calls == [("closed", None)]
+    assert not waiter.calls, "the turn has waited for its deadline"
+
+
+def test_close_when_sent_leaves_open_what_is_not_sent(local: Stage) -> None:
+    client, handler = local.connect(sndbuf=4096)
+    taken = local.choke(handler)
+    local.loop.collect(handler.fd, (b"x", b""))
+    local.loop.close_when_sent(handler.fd)
+    local.loop.flush()
     assert handler.calls == [("unsent", b"x")]
     assert os.fstat(handler.fd)
-    assert client.recv(1)
+    assert receive_exactly(client, len(taken)) == taken
+
+
+def test_close_drops_what_cannot_be_sent(local: Stage) -> None:
+    client, handler = local.connect(sndbuf=4096)
+    taken = local.choke(handler)
+    local.loop.collect(handler.fd, (b"x", b""))
+    local.loop.close(handler.fd)
+    local.loop.flush()
+    assert receive_exactly(client, len(taken) + 1) == taken
+    assert not handler.calls
 
 
 def test_a_number_that_is_reused_at_once_has_a_new_owner(stage: Stage) -> None:
