@@ -44,9 +44,6 @@ assert walk(State.READING_BODY, Event.REQUEST_DONE, Event.APP_CALLED) is _RUNNIN
 assert walk(_RUNNING, Event.RESPONSE_STARTED) is State.WRITING
 assert walk(_RUNNING, Event.RESPONSE_STARTED, Event.FLUSHED_KEEP) is _IDLE
 
-PLAIN = Request({})
-"""Stands for every request that is remembered: nothing in it differs but the environ."""
-
 
 class Connection:
     """A client's connection, from accept to close.
@@ -99,7 +96,11 @@ class Connection:
         self.counted = 0
         self.keep_alive = True
         self.peer_eof = False
-        self._wait()
+
+    def expect_head(self) -> None:
+        """Begin the wait for a first request, unless it came with the connection."""
+        if self.queue is None and self.state <= State.READING_BODY:
+            self._wait()
 
     def __repr__(self) -> str:
         peer = f"{self.address}:{self.port}" if self.address else "unix"
@@ -131,15 +132,15 @@ class Connection:
     def on_data(self, data: bytes) -> None:
         """The loop received something."""
         if self.parser is None and not self.input and self.state <= State.READING_HEAD:
-            environ = self.profile.heads.get(data)
-            if environ is not None:
-                self._walk(PLAIN, environ.copy())
+            known = self.profile.heads.get(data)
+            if known is not None:
+                self._walk(known[0], known[1].copy())
                 return
-            environ = self.profile.recall(data)
-            if environ is None:
-                self._advance(data)
+            known = self.profile.recall(data)
+            if known is not None:
+                self._walk(*known)
             else:
-                self._walk(PLAIN, environ)
+                self._advance(data)
         elif self.state is State.LINGERING:
             self.counted += len(data)
             if self.counted > LINGER_BYTES:
@@ -508,7 +509,9 @@ class Connection:
 
     def on_closed(self) -> None:
         """The last response was sent whole, and the descriptor closed behind it."""
-        self._enter(Event.CLOSE)
+        self.state = State.CLOSED
+        if self.queue is not None:
+            self.queue.leave(self)
         self.service.on_closed(self)
 
     def close(self) -> None:

@@ -24,15 +24,15 @@ Facts about epoll(7), and what follows:
 from __future__ import annotations
 
 import array
-import resource
 import select
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from poolhttp._native import ffi, lib
+from poolhttp._native import lib
 from poolhttp.bufpool import NullPool
 from poolhttp.timers import Clock, DeadlineQueue, Waiter
+from poolhttp.turnmemory import MAX_EVENTS, PEER_KEY, PEER_SIZE, TurnMemory
 
 READ = lib.PH_READ
 WRITE = lib.PH_WRITE
@@ -44,16 +44,9 @@ _WRITABLE = lib.PH_WRITABLE
 _READABLE = lib.PH_READABLE
 _ACCEPTED = lib.PH_ACCEPTED
 _LISTEN = lib.PH_LISTEN
-_PEER_SIZE = 28
 _CLOSE_SENT = lib.PH_CLOSE_SENT
 _CLOSED = lib.PH_CLOSED
 _CLOSE_NOW = lib.PH_CLOSE_NOW
-
-MAX_EVENTS = 256
-"""Events of one turn; with SLOT it gives a slab of 4 MiB, of which only used pages are touched."""
-
-SLOT = 16 * 1024
-"""Bytes received from one connection in one turn; nearly all heads fit."""
 
 COLLECT_LIMIT = 256 * 1024
 """Bytes collected before an early flush, so that pipelining can't make the out list long."""
@@ -64,8 +57,7 @@ ACCEPT_BATCH = 64
 MAX_WAIT = 1.0
 """Seconds: the longest sleep, since a library may have stolen the signal wake-up descriptor."""
 
-MAX_TABLE = 1 << 20
-"""Descriptors that the per-fd tables reach; 5 bytes each, of which the kernel maps what is used."""
+_NO_RUNS: list[int] = []
 
 
 class Handler(Waiter, Protocol):
@@ -90,56 +82,25 @@ class Loop:
     """
 
     def __init__(self, pool: NullPool) -> None:
-        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        self.table_size = MAX_TABLE if soft == resource.RLIM_INFINITY else min(soft, MAX_TABLE)
+        self._pool = pool
+        self._epoll = select.epoll(flags=select.EPOLL_CLOEXEC)
+        self._memory = memory = TurnMemory(pool, self._epoll.fileno())
+        self._native = memory.native
+        self._slots = memory.slots
+        self._events = memory.event_view
+        self._out = memory.out_view
+        self.interest = memory.interest
         self.handlers: list[Handler | None] = [None] * 64
+        self.notifiers: dict[int, Callable[[], None]] = {}
         self.on_accepted: Callable[[int, int], None] = lambda fd, index: self.close(fd)
         """Called with an accepted descriptor and the index for ``peer``; calls ``add_client``."""
         self.accept_room = 0
         """Connections that may still be accepted."""
-        self.notifiers: dict[int, Callable[[], None]] = {}
         self.queues: list[DeadlineQueue] = []
         self.clock = Clock()
         self.before_wait: Callable[[], None] | None = None
         """Called at the start of each turn, for what is done once for many requests."""
         self.next_deadline = float("inf")
-        self._pool = pool
-        self._epoll = select.epoll(flags=select.EPOLL_CLOEXEC)
-        self._slab = pool.acquire(MAX_EVENTS * SLOT)
-        self._slots = ffi.buffer(ffi.from_buffer("char[]", self._slab))
-        self._events = array.array("i", bytes(12 * MAX_EVENTS))
-        self._out = array.array("i", bytes(12 * 4 * MAX_EVENTS))
-        self._deferred_fds = array.array("i", bytes(4 * MAX_EVENTS))
-        self.interest = bytearray(self.table_size)
-        self._keep = [  # cffi structs don't own what they point to
-            ffi.from_buffer("char[]", self._slab),
-            ffi.from_buffer("int32_t[]", self._events),
-            ffi.from_buffer("int32_t[]", self._out),
-            ffi.from_buffer("int32_t[]", self._deferred_fds),
-            ffi.new("uint32_t[]", self.table_size),
-            ffi.from_buffer("uint8_t[]", self.interest),
-            ffi.new("ph_peer[]", MAX_EVENTS),
-        ]
-        slab, events, out, deferred, generation, interest, peers = self._keep
-        self._native = ffi.new(
-            "ph_loop *",
-            {
-                "epoll_fd": self._epoll.fileno(),
-                "max_events": MAX_EVENTS,
-                "slot_size": SLOT,
-                "table_size": self.table_size,
-                "read_slab": slab,
-                "events": events,
-                "out": out,
-                "deferred": deferred,
-                "peers": peers,
-                "generation": generation,
-                "interest": interest,
-            },
-        )
-        self._peers = ffi.buffer(self._keep[-1])
-        self._event_view = memoryview(self._events)
-        self._out_view = memoryview(self._out)
         # Collected for the next flush: the bytes, and fd, nbytes, close for each run of them.
         self.out_bytes: list[bytes] = []
         self.out_runs: list[int] = []
@@ -181,9 +142,9 @@ class Loop:
     def peer(self, index: int) -> tuple[bytes, int]:
         """Return who was accepted: a key (listener, address family and address, the first 24 bytes
         of a ``ph_peer``) and the port."""
-        at = index * _PEER_SIZE
-        packed = self._peers[at : at + _PEER_SIZE]
-        return packed[:24], packed[24] | packed[25] << 8
+        memory = self._memory
+        at = index * PEER_SIZE
+        return memory.peers[at : at + PEER_KEY], memory.ports[(at + PEER_KEY) >> 1]
 
     # Collecting output
 
@@ -236,18 +197,16 @@ class Loop:
         """Let the descriptor's close send RST, so that the peer can't take it for an end."""
         lib.ph_reset_on_close(fd)
 
-    def _take_out(self) -> tuple[array.array[int], bytes]:
-        runs = array.array("i", self.out_runs)
-        if not runs:
-            return runs, b""
-        self._out_view[: len(runs)] = runs
+    def _take_out(self) -> tuple[list[int], bytes]:
+        runs = self.out_runs
+        self._out[: len(runs)] = array.array("i", runs)
         data = b"".join(self.out_bytes)
-        self.out_runs.clear()
+        self.out_runs = []
         self.out_bytes.clear()
         self._collected = 0
         return runs, data
 
-    def _after_flush(self, runs: array.array[int], data: bytes) -> None:
+    def _after_flush(self, runs: list[int], data: bytes) -> None:
         if self._closing:
             closing, self._closing = self._closing, []
             for i in closing:
@@ -256,11 +215,9 @@ class Loop:
                     self.handlers[runs[i]] = None
                     handler.on_closed()
         if self._native.unsent:
-            self._report_unsent(runs, self._out[: len(runs)], data)
+            self._report_unsent(runs, self._out[: len(runs)].tolist(), data)
 
-    def _report_unsent(
-        self, runs: array.array[int], results: array.array[int], data: bytes
-    ) -> None:
+    def _report_unsent(self, runs: list[int], results: list[int], data: bytes) -> None:
         position = 0
         for i in range(0, len(runs), 3):
             fd, nbytes = runs[i : i + 2]
@@ -317,7 +274,7 @@ class Loop:
         else:
             # Rounded up, so that nothing spins.
             wait_ms = int(1000 * min(max_wait, self.next_deadline - clock.now)) + 1
-        runs, data = self._take_out()
+        runs, data = self._take_out() if self.out_runs else (_NO_RUNS, b"")
         count = lib.ph_turn(
             self._native,
             data,
@@ -330,7 +287,7 @@ class Loop:
         if runs:
             self._after_flush(runs, data)
         if count > 0:
-            flat = iter(self._event_view[: 3 * count].tolist())
+            flat = iter(self._events[: 3 * count].tolist())
             self._pending = zip(flat, flat, flat, strict=False)
             self._dispatch()
         elif count < 0:
@@ -383,7 +340,7 @@ class Loop:
         # Half of the events stay free for what epoll_wait reports, which may be two each.
         count = min(len(self._deferred), MAX_EVENTS // 2)
         for i in range(count):
-            self._deferred_fds[i] = self._deferred.popleft()
+            self._memory.deferred[i] = self._deferred.popleft()
         return count
 
     @property
@@ -402,6 +359,5 @@ class Loop:
         """Send and close what is left, and give the loop's own resources back."""
         self.flush()
         self._epoll.close()
-        self._keep.clear()
-        del self._slots
-        self._pool.release(self._slab)
+        del self._native, self._slots, self._events, self._out
+        self._memory.release(self._pool)

@@ -35,7 +35,7 @@ class Request:
         content_length: what the head announces, 0 if nothing.
         chunked: the body comes in chunked coding.
         simple: HTTP/1.1 and not HEAD: the answer needs no special head.
-        memorable: a GET in origin form with no body that leaves the connection as it is.
+        memorable: a GET in origin form with no body that asks for nothing unusual.
         expect_continue: the client waits for ``100 Continue`` before it sends the body.
     """
 
@@ -63,6 +63,13 @@ class Request:
         copy.__dict__.update(self.__dict__)
         copy.keep_alive = False
         return copy
+
+
+PLAIN = Request({})
+"""Stands for every remembered request that keeps its connection: only environs differ."""
+
+CLOSING = PLAIN.closing()
+"""The same with ``Connection: close``."""
 
 
 def build_request(
@@ -104,10 +111,9 @@ def build_request(
         request.keep_alive = keep_alive = "close" not in options
     if method == "GET":
         request.memorable = (
-            keep_alive
-            and request.http11
+            request.http11
             and target[0] == _SLASH
-            and (connection is None or connection.lower() == "keep-alive")
+            and (connection is None or connection.lower() in {"keep-alive", "close"})
         )
     else:
         request.method = method

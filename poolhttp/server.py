@@ -114,6 +114,7 @@ class Server:
         self.loop: Loop
         self.service: Service
         self._listeners: dict[int, Listener] = {}
+        self._fresh: list[Connection] = []
         self._peers: dict[bytes, tuple[str, Profile]] = {}
         self._believed = PeerList(self.settings.forwarded_allow_ips)
         self._connection = (
@@ -173,6 +174,8 @@ class Server:
     def _turn(self, max_wait: float) -> None:
         loop = self.loop
         loop.turn(max_wait)
+        if self._fresh:
+            self._settle_fresh()
         now = loop.clock.now
         if now >= self._next_tick:
             self._next_tick = now + TICK
@@ -216,10 +219,17 @@ class Server:
             fd, self.service, profile, address, str(port) if address else ""
         )
         self.loop.add_client(fd, connection)
+        self._fresh.append(connection)
         self.nconnections += 1
         self.loop.accept_room -= 1
         if not self.loop.accept_room:
             self._pause_accepting()
+
+    def _settle_fresh(self) -> None:
+        """Most have sent their first request with the connection, and some are closed by now."""
+        for connection in self._fresh:
+            connection.expect_head()
+        self._fresh.clear()
 
     def _identify(self, key: bytes) -> tuple[str, Profile]:
         """Return the text of a peer's address, and its profile."""
@@ -286,7 +296,7 @@ class Server:
             # The first turn without a new connection waits for those that are on their way.
             wait = DEFER_GRACE if accepted == before else 0.0
             before = accepted
-            self.loop.turn(wait)
+            self._turn(wait)
 
     def _forget_heads(self) -> None:
         for listener in self._listeners.values():

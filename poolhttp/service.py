@@ -7,11 +7,11 @@ not live here: what a connection does with them.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from poolhttp.fields import FieldPolicy, PeerList
 from poolhttp.parser import RequestParser
-from poolhttp.request import Request
+from poolhttp.request import CLOSING, PLAIN, Request
 from poolhttp.scheduler import Scheduler
 from poolhttp.states import State
 from poolhttp.timers import DeadlineQueue
@@ -47,6 +47,10 @@ PAUSE = 448
 """Heads for which it rests: seven of eight are then parsed at no extra cost."""
 
 
+Remembered: TypeAlias = tuple[Request, dict[str, Any]]
+"""PLAIN or CLOSING, and an environ without what the connection adds."""
+
+
 class Profile:
     """What the listener and the trust in a peer decide, for all connections of that kind.
 
@@ -63,7 +67,7 @@ class Profile:
         unix: the listener is a unix socket, so the server's name comes from Host.
 
     Attributes:
-        heads: whole heads of two known halves, seen again; the environ is to be copied.
+        heads: whole heads of two known halves, seen again, with an environ to be copied.
     """
 
     def __init__(self, base: dict[str, Any], policy: FieldPolicy, *, unix: bool) -> None:
@@ -71,15 +75,15 @@ class Profile:
         self.policy = policy
         self.unix = unix
         self._lines: dict[bytes, tuple[str, str, str]] = {}
-        self._sections: dict[bytes, dict[str, Any]] = {}
-        self.heads: dict[bytes, dict[str, Any]] = {}
+        self._sections: dict[bytes, Remembered] = {}
+        self.heads: dict[bytes, Remembered] = {}
         self._seen: set[int] = set()
         self._misses = 0
         self._pause = 0
         self._closed = False
 
-    def recall(self, data: bytes) -> dict[str, Any] | None:
-        """Return a new environ if ``data`` is exactly one head of two known halves."""
+    def recall(self, data: bytes) -> Remembered | None:
+        """Return the request and a new environ if ``data`` is one head of two known halves."""
         if self._pause:
             self._pause -= 1
             return None
@@ -93,13 +97,14 @@ class Profile:
                 self._pause = PAUSE
             return None
         self._misses = 0
-        environ = section.copy()
+        request, fields = section
+        environ = fields.copy()
         environ["RAW_URI"], environ["PATH_INFO"], environ["QUERY_STRING"] = line
         if self._seen_before(data):
             if len(self.heads) >= SECTIONS:
                 self.heads.clear()
-            self.heads[data] = environ.copy()
-        return environ
+            self.heads[data] = request, environ.copy()
+        return request, environ
 
     def remember(self, head: bytes, request: Request) -> None:
         """Keep the halves of a head that was parsed, if they are worth it.
@@ -130,7 +135,8 @@ class Profile:
         ):
             if len(self._sections) >= SECTIONS:
                 self._sections.clear()
-            self._sections[section] = environ.copy()
+            kind = PLAIN if request.keep_alive else CLOSING
+            self._sections[section] = kind, environ.copy()
 
     def _seen_before(self, half: bytes) -> bool:
         key = hash(half)

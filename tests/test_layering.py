@@ -40,10 +40,11 @@ LAYERS: tuple[dict[str, set[str]], ...] = (
         "proxyprotocol": {"errors"},
         "outbox": {"sendfile"},
         "response": set(),
-        "loop": {"_native", "bufpool", "timers"},
+        "turnmemory": {"_native", "bufpool"},
     },
-    # 2: requests, and what surrounds an app
+    # 2: the loop, requests, and what surrounds an app
     {
+        "loop": {"_native", "bufpool", "timers", "turnmemory"},
         "request": {"errors", "settings", "target"},
         "appcontext": {"filewrapper", "response", "sendfile", "settings", "timers"},
     },
@@ -102,8 +103,8 @@ OWNERS = {
     "threading": {"server", "signals"},
     "signal": {"signals"},
     "tempfile": {"spool"},
-    "resource": {"loop"},
-    "poolhttp._native": {"loop", "sendfile"},
+    "resource": {"turnmemory"},
+    "poolhttp._native": {"loop", "sendfile", "turnmemory"},
     "socket.socket": {"listeners", "server"},
     "select.epoll": {"loop"},
     "select.poll": {"connection"},

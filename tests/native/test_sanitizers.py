@@ -1,5 +1,5 @@
 """The native code compiles without a warning, and all of its functions run clean under the address
-and undefined-behaviour sanitizers (`test_native.c`)."""
+and undefined-behaviour sanitizers (`test_*.c`)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ COMPILER = shlex.split(os.environ.get("CC", "cc"))
 TIMEOUT = 60
 """Seconds: nothing here may hang; never a part of an expectation."""
 
-Build = Callable[[str], str]
+Build = Callable[[Path, str], str]
 
 pytestmark = pytest.mark.skipif(shutil.which(COMPILER[0]) is None, reason="no C compiler")
 
@@ -41,31 +41,39 @@ def test_it_compiles_without_a_warning(optimisation: str, tmp_path: Path) -> Non
     assert _run(*COMPILER, *STRICT, optimisation, "-c", str(NATIVE), "-o", output) == ""
 
 
-SOURCE = HERE / "test_native.c"
-TESTS = re.findall(r"^static void (test_\w+)\(void\)", SOURCE.read_text(), re.MULTILINE)
+PROGRAMS = sorted(HERE.glob("test_*.c"))
+TESTS = [
+    (path, name)
+    for path in PROGRAMS
+    for name in re.findall(r"^static void (test_\w+)\(void\)", path.read_text(), re.MULTILINE)
+]
 BUILDS = {"sanitized": SANITIZED, "optimised": ("-O2",)}
 
 
 @pytest.fixture(scope="module")
 def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
-    """Gives the program of a build, compiled at the first demand."""
-    programs: dict[str, str] = {}
+    """Gives the program of a source and a kind of build, compiled at the first demand."""
+    directory = tmp_path_factory.mktemp("native")
+    programs: dict[tuple[Path, str], str] = {}
 
-    def get(kind: str) -> str:
-        if kind not in programs:
-            program = str(tmp_path_factory.mktemp("native") / kind)
-            _run(*COMPILER, *STRICT, *BUILDS[kind], str(SOURCE), "-o", program)
-            programs[kind] = program
-        return programs[kind]
+    def get(source: Path, kind: str) -> str:
+        key = source, kind
+        if key not in programs:
+            program = str(directory / f"{source.stem}-{kind}")
+            _run(*COMPILER, *STRICT, *BUILDS[kind], str(source), "-o", program)
+            programs[key] = program
+        return programs[key]
 
     return get
 
 
-def test_each_function_is_in_the_program(build: Build) -> None:
-    assert _run(build("optimised")).split() == TESTS
+@pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: path.stem)
+def test_each_test_is_in_its_program(path: Path, build: Build) -> None:
+    listed = _run(build(path, "optimised")).split()
+    assert listed == [name for source, name in TESTS if source == path]
 
 
 @pytest.mark.parametrize("kind", BUILDS)
-@pytest.mark.parametrize("name", TESTS)
-def test_it_runs_clean(kind: str, name: str, build: Build) -> None:
-    assert _run(build(kind), name) == "passed\n"
+@pytest.mark.parametrize(("path", "name"), TESTS, ids=[name for _, name in TESTS])
+def test_it_runs_clean(kind: str, path: Path, name: str, build: Build) -> None:
+    assert _run(build(path, kind), name) == "passed\n"

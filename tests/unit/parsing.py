@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 from poolhttp.errors import RequestError
 from poolhttp.fields import FieldPolicy
-from poolhttp.parser import Request, RequestParser
+from poolhttp.parser import RequestParser
+from poolhttp.request import Request
 from poolhttp.settings import Settings
 
 BASE: dict[str, Any] = {
@@ -105,19 +106,21 @@ VALID: tuple[bytes, ...] = (
     b"GET /a?b=c HTTP/1.1\r\nHost: h\r\n\r\n",
     b"GET / HTTP/1.0\r\n\r\n",
     b"GET / HTTP/1.0\r\nX: 1.1a\r\nConnection: keep-alive\r\n\r\n",
-    b"\r\nHEAD /%7Eu HTTP/1.1\r\nhost:h:1\r\nX-A: 1\r\nx-a:\t 2 \t\r\nCookie: a\r\ncookie: b\r\n\r\n",
+    b"\r\nHEAD /%7Eu HTTP/1.1\r\nhost:h:1\r\nX-A: 1\r\nx-a:\t 2 \t\r\nCookie: a\r\n"
+    b"cookie: b\r\n\r\n",
     b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nab\r\n\r\ncd\r",
     b"POST / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 0\r\n\r\n",
-    b"POST / HTTP/1.1\r\nHost: h\r\n" + _CHUNKED + b"\r\n3;e=\"f\"\r\nabc\r\nA\r\n\r\n\r\n345678\r\n"
+    b"POST / HTTP/1.1\r\nHost: h\r\n" + _CHUNKED + b'\r\n3;e="f"\r\nabc\r\nA\r\n\r\n\r\n345678\r\n'
     b"0\r\nX-Forwarded-For: 6.6.6.6\r\n\r\n",
     b"POST / HTTP/1.1\r\nHost: h\r\n" + _UPGRADE + b"Content-Length: 3\r\n\r\nabc",
     b"POST / HTTP/1.1\r\nHost: h\r\n" + _UPGRADE + _CHUNKED + b"\r\n3\r\nabc\r\n0\r\n\r\n",
     b"GET / HTTP/1.1\r\nHost: h\r\n" + _UPGRADE + b"\r\n",
     b"OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n",
     b"GET http://h/p?q HTTP/1.1\r\nHost: h\r\nTE: trailers\r\n\r\n",
-    b"CONNECT h:1 HTTP/1.1\r\nHost: h:1\r\nContent-Length: 2\r\n\r\nab",
     b"GET /1 HTTP/1.1\r\nHost: h\r\n\r\nPOST /2 HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nab"
-    b"POST /3 HTTP/1.1\r\nHost: h\r\n" + _CHUNKED + b"\r\n1\r\na\r\n0\r\n\r\n\r\nGET /4 HTTP/1.1\r\n"
+    b"POST /3 HTTP/1.1\r\nHost: h\r\n"
+    + _CHUNKED
+    + b"\r\n1\r\na\r\n0\r\n\r\n\r\nGET /4 HTTP/1.1\r\n"
     b"Host: h\r\nConnection: close\r\n\r\n",
 )
 """Complete messages, alone or pipelined."""
@@ -168,6 +171,7 @@ INVALID: tuple[tuple[int, bytes], ...] = (
     (400, b"POST / HTTP/1.1\r\nHost: a\r\n" + _CHUNKED + b"\r\n1\nab\r\n0\r\n\r\n"),
     (400, b"POST / HTTP/1.1\r\nHost: a\r\n" + _CHUNKED + b"\r\n1\r\nab0\r\n\r\n"),
     (400, b"POST / HTTP/1.1\r\nHost: a\r\n" + _CHUNKED + b"\r\n-1\r\na\r\n0\r\n\r\n"),
+    (501, b"CONNECT h:1 HTTP/1.1\r\nHost: h:1\r\n\r\n"),
     (417, b"POST / HTTP/1.1\r\nHost: a\r\nExpect: magic\r\n\r\n"),
 )
 """Messages with one fault, and the status with which they are refused."""

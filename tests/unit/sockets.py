@@ -1,4 +1,4 @@
-"""Real sockets for the tests of whatever writes and reads: pairs, small buffers, reading to the end.
+"""Real sockets for the tests of whatever writes and reads: pairs, small buffers, reading all.
 
 Lives here: nothing that knows HTTP. Every blocking call has a time limit, so that a test fails
 instead of hanging.

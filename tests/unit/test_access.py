@@ -44,7 +44,9 @@ def respond(*lines: str, fails: bool = False, body: bytes = b"hello") -> Respons
     def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
         if fails:
             raise ValueError("the app's")
-        start_response("201 Created", [("X-Answer", 'say "so"'), ("Content-Length", str(len(body)))])
+        start_response(
+            "201 Created", [("X-Answer", 'say "so"'), ("Content-Length", str(len(body)))]
+        )
         return [body]
 
     log = logging.Logger("quiet", logging.CRITICAL)
@@ -189,7 +191,8 @@ def test_a_percent_sign_of_the_client_is_text() -> None:
 
 
 @pytest.mark.parametrize(
-    "line_format", ["%(x)s", "%(Z)s", "%h", "%", "%(h)", "%(h)d", "%(hh)s", "%({x}z)s", "%({}i)s", "%s"]
+    "line_format",
+    ["%(x)s", "%(Z)s", "%h", "%", "%(h)", "%(h)d", "%(hh)s", "%({x}z)s", "%({}i)s", "%s"],
 )
 def test_a_bad_format_is_refused(line_format: str) -> None:
     with pytest.raises(FormatError):

@@ -12,7 +12,7 @@ import pytest
 
 from poolhttp.apploader import AppError, load_app
 
-SOURCE = '''
+SOURCE = """
 class Namespace:
     pass
 
@@ -31,7 +31,7 @@ def no_app():
 space = Namespace()
 space.inner = app
 number = 5
-'''
+"""
 
 
 @pytest.fixture

@@ -7,7 +7,14 @@ import inspect
 
 import pytest
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, precondition, rule
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    invariant,
+    precondition,
+    rule,
+)
 
 from poolhttp.bufpool import (
     FREED,
@@ -115,7 +122,7 @@ def test_guard_refuses_a_double_release() -> None:
     buffer, other = pool.acquire(KIB), pool.acquire(KIB)
     pool.release(buffer)
     pool.release(other)
-    with pytest.raises(AssertionError, match="BUG: .*twice"):
+    with pytest.raises(AssertionError, match=r"BUG: .*twice"):
         pool.release(buffer)
 
 
@@ -126,7 +133,7 @@ def test_guard_refuses_a_changed_capacity(change: bytes) -> None:
     buffer.extend(change[:-1])
     del buffer[: len(change) - 1]
     buffer.append(0)
-    with pytest.raises(AssertionError, match="BUG: .*capacity"):
+    with pytest.raises(AssertionError, match=r"BUG: .*capacity"):
         pool.release(buffer)
 
 

@@ -61,4 +61,4 @@ def test_an_unfinished_message_gives_nothing() -> None:
 def test_what_follows_a_request_is_left_alone() -> None:
     """The parser returns the rest unparsed, also if that is no request."""
     first = outcomes(VALID[0])
-    assert outcomes(VALID[0] + b"\x00\x00\x00") [: len(first)] == first
+    assert outcomes(VALID[0] + b"\x00\x00\x00")[: len(first)] == first

@@ -17,8 +17,12 @@ SPECIAL = {
     "transfer-encoding", "upgrade", "te", "keep-alive",
 }  # fmt: skip
 
-names = st.text(TOKEN + "_", min_size=1, max_size=20).filter(lambda name: name.lower() not in SPECIAL)
-inner = st.text([*map(chr, range(0x21, 0x7F)), *map(chr, range(0x80, 0x100)), " ", "\t"], max_size=30)
+names = st.text(TOKEN + "_", min_size=1, max_size=20).filter(
+    lambda name: name.lower() not in SPECIAL
+)
+inner = st.text(
+    [*map(chr, range(0x21, 0x7F)), *map(chr, range(0x80, 0x100)), " ", "\t"], max_size=30
+)
 values = inner.map(lambda value: value.strip(" \t"))
 spaces = st.text(" \t", max_size=2)
 paths = st.text("/._~-!$&'()*+,;=:@%" + string.digits + string.ascii_letters, max_size=30)

@@ -210,14 +210,6 @@ def test_the_framing_is_what_the_table_says(
         assert found == expected, status
 
 
-@pytest.mark.parametrize("known", [7, 0, None])
-@pytest.mark.parametrize("headers", [[], [("Content-Length", "5")]])
-def test_a_tunnel_has_no_framing(known: int | None, headers: list[tuple[str, str]]) -> None:
-    """RFC 9110 section 9.3.6: no Content-Length or Transfer-Encoding in a 2xx to CONNECT."""
-    _, _, line = choose_framing(_head("200 OK", *headers), "CONNECT", True, known)
-    assert line == b""
-
-
 @pytest.mark.parametrize(
     ("http11", "keep_alive", "upgrade", "expected"),
     [

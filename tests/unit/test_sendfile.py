@@ -93,6 +93,6 @@ def test_one_call_is_one_step(tmp_path: Path) -> None:
 
 def test_what_is_no_regular_file_is_an_error() -> None:
     with socket_pair() as (ours, theirs):
-        with pytest.raises(OSError, match="Invalid|Illegal") as caught:
+        with pytest.raises(OSError, match=r"Invalid|Illegal") as caught:
             send_file(ours.fileno(), theirs.fileno(), 0, 10)
         assert caught.value.errno in {errno.EINVAL, errno.ESPIPE}

@@ -25,6 +25,10 @@ CHOICES = {
 }
 
 
+def _settings(name: str, value: Any) -> Settings:
+    return Settings(**{name: value})
+
+
 def test_the_defaults_are_in_range() -> None:
     Settings()
 
@@ -32,24 +36,24 @@ def test_the_defaults_are_in_range() -> None:
 @pytest.mark.parametrize("name", NUMBERS)
 def test_a_negative_number_is_refused(name: str) -> None:
     with pytest.raises(SettingsError, match=f"^{name}: .*-1"):
-        Settings(**{name: -1})
+        _settings(name, -1)
 
 
 @pytest.mark.parametrize("name", NUMBERS)
 def test_zero_is_off_or_refused(name: str) -> None:
     if name in AT_LEAST_ONE:
         with pytest.raises(SettingsError, match=f"^{name}: .*at least 1"):
-            Settings(**{name: 0})
+            _settings(name, 0)
     else:
-        assert getattr(Settings(**{name: 0}), name) == 0
+        assert getattr(_settings(name, 0), name) == 0
 
 
 @pytest.mark.parametrize(("name", "allowed"), CHOICES.items())
 def test_a_choice_is_one_of_its_words(name: str, allowed: tuple[str, ...]) -> None:
     for word in allowed:
-        assert getattr(Settings(**{name: word}), name) == word  # type: ignore[arg-type]
+        assert getattr(_settings(name, word), name) == word
     with pytest.raises(SettingsError, match=f"^{name}: 'other' .*{allowed[0]}"):
-        Settings(**{name: "other"})  # type: ignore[arg-type]
+        _settings(name, "other")
 
 
 def test_settings_are_frozen() -> None:
@@ -76,9 +80,7 @@ def test_the_number_of_fields_has_a_ceiling(given_count: int, count: int) -> Non
 
 
 def test_the_head_holds_whatever_each_limit_allows() -> None:
-    settings = Settings(
-        limit_request_line=10, limit_request_fields=3, limit_request_field_size=20
-    )
+    settings = Settings(limit_request_line=10, limit_request_fields=3, limit_request_field_size=20)
     assert settings.max_field_size == 20
     assert settings.max_head >= (10 + 2) + 3 * 20 + 2
     assert Settings(limit_request_field_size=0).max_field_size == 8190

@@ -20,17 +20,18 @@ from poolhttp.service import Profile, Service
 from poolhttp.settings import Settings
 from poolhttp.states import TRANSITIONS, Event, State, walk
 
+S, E = State, Event
 PAIRS = [(state, event) for state in State for event in Event]
 LEGAL = [(state, event) for state, event in PAIRS if event in TRANSITIONS[state]]
 ILLEGAL = [pair for pair in PAIRS if pair not in LEGAL]
 
 WALKS = (
-    (State.READING_HEAD, (Event.REQUEST_DONE, Event.APP_CALLED, Event.RESPONSE_STARTED), State.WRITING),
-    (State.READING_HEAD, (Event.HEAD_DONE, Event.REQUEST_DONE, Event.APP_CALLED), State.RUNNING),
-    (State.IDLE, (Event.FIRST_BYTE, Event.REJECTED, Event.FLUSHED_LINGER, Event.CLOSE), State.CLOSED),
-    (State.WRITING, (Event.FLUSHED_KEEP, Event.FIRST_BYTE), State.READING_HEAD),
-    (State.IDLE, (Event.UNSENT, Event.FLUSHED_KEEP), State.IDLE),
-)  # fmt: skip
+    (S.READING_HEAD, (E.REQUEST_DONE, E.APP_CALLED, E.RESPONSE_STARTED), S.WRITING),
+    (S.READING_HEAD, (E.HEAD_DONE, E.REQUEST_DONE, E.APP_CALLED), S.RUNNING),
+    (S.IDLE, (E.FIRST_BYTE, E.REJECTED, E.FLUSHED_LINGER, E.CLOSE), S.CLOSED),
+    (S.WRITING, (E.FLUSHED_KEEP, E.FIRST_BYTE), S.READING_HEAD),
+    (S.IDLE, (E.UNSENT, E.FLUSHED_KEEP), S.IDLE),
+)
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,5 @@
 """What a keep-alive request costs the kernel: one receive, one send, one wait for each turn, and
-nothing else (design: ``epoll_ctl`` once in a connection's life). Counted by the loop and by strace."""
+nothing else (``epoll_ctl`` once in a connection's life). Counted by the loop and by strace."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ server.run()
 
 @pytest.fixture
 def count(serve: Serve) -> Iterator[Callable[[bytes, int], dict[str, int]]]:
-    """Gives `count(data, times)`: what the loop spends on sending ``data`` so often, with the answer
+    """Gives `count(data, times)`: what the loop spends on ``data`` sent so often, with the answer
     before it and the question behind it (the app asks, on the loop's own thread)."""
 
     def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
@@ -14,13 +15,13 @@ from poolhttp.errors import RequestError
 from poolhttp.target import check_host, split_target
 
 GOOD_HOSTS = (
-    "", "a", "example.com", "EXAMPLE.com:80", "a:", ":80", "127.0.0.1:65535", "[::1]", "[::1]:8000",
-    "[2001:db8::1]:", "[::ffff:1.2.3.4]", "[v1.fe80::a+en1]", "a%20b", "xn--bcher-kva.example", "a_b",
-    "!$&'()*+,;=",
+    "", "a", "example.com", "EXAMPLE.com:80", "a:", ":80", "127.0.0.1:65535", "[::1]",
+    "[::1]:8000", "[2001:db8::1]:", "[::ffff:1.2.3.4]", "[v1.fe80::a+en1]", "a%20b",
+    "xn--bcher-kva.example", "a_b", "!$&'()*+,;=",
 )  # fmt: skip
 BAD_HOSTS = (
-    " a", "a ", "a b", "a/b", "a?b", "a#b", "user@a", "a:b", "a:80:80", "[::1", "::1", "[::1]a", "[g]",
-    "a\x00", "a\nb", "a\n", "a%2", "a%zz", "ä", "a:٣", "[]", "a\\b", '"a"', "<a>", "[v.x]",
+    " a", "a ", "a b", "a/b", "a?b", "a#b", "user@a", "a:b", "a:80:80", "[::1", "::1", "[::1]a",
+    "[g]", "a\x00", "a\nb", "a\n", "a%2", "a%zz", "ä", "a:٣", "[]", "a\\b", '"a"', "<a>", "[v.x]",
 )  # fmt: skip
 
 FORMS: tuple[tuple[str, bytes, str, str], ...] = (
@@ -43,9 +44,10 @@ FORMS: tuple[tuple[str, bytes, str, str], ...] = (
     ("CONNECT", b"[::1]:443", "", ""),
 )
 BAD_FORMS = (
-    ("GET", b"*"), ("GET", b"a"), ("GET", b"a:1"), ("GET", b"?a"), ("GET", b"/\xc3\xa4"), ("GET", b""),
-    ("CONNECT", b"/"), ("CONNECT", b"h"), ("CONNECT", b"h:"), ("CONNECT", b"http://h/"),
-    ("CONNECT", b"h:1/a"), ("CONNECT", b"u@h:1"), ("GET", b"http://[::1/"), ("GET", b"1http://h/"),
+    ("GET", b"*"), ("GET", b"a"), ("GET", b"a:1"), ("GET", b"?a"), ("GET", b"/\xc3\xa4"),
+    ("GET", b""), ("CONNECT", b"/"), ("CONNECT", b"h"), ("CONNECT", b"h:"),
+    ("CONNECT", b"http://h/"), ("CONNECT", b"h:1/a"), ("CONNECT", b"u@h:1"),
+    ("GET", b"http://[::1/"), ("GET", b"1http://h/"),
 )  # fmt: skip
 
 
@@ -101,9 +103,7 @@ def test_any_path_is_unquoted_once(text: str) -> None:
 @given(st.sampled_from(("GET", "CONNECT", "OPTIONS")), st.binary(max_size=40))
 def test_any_bytes_are_a_target_or_refused(method: str, raw: bytes) -> None:
     environ: dict[str, Any] = {}
-    try:
+    with suppress(RequestError):
         split_target(method, raw, environ)
-    except RequestError as error:
-        assert error.status == 400
-    else:
         assert environ["RAW_URI"].encode() == raw
+        assert environ.keys() == {"RAW_URI", "PATH_INFO", "QUERY_STRING"}
