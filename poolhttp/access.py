@@ -21,25 +21,23 @@ DEFAULT_FORMAT = '%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s"'
 Atom: TypeAlias = Callable[[Response, float], str]
 
 _ATOM = re.compile(r"%\((\{[^}]+\}[ioe]|[a-zA-Z])\)s")
-_UNSAFE = re.compile(r"[\x00-\x1f\x7f\"\\]")
 
 
 class FormatError(ValueError):
     """The format has something that isn't an atom."""
 
 
-def _escape(match: re.Match[str]) -> str:
-    char = match[0]
-    return "\\" + char if char in '"\\' else f"\\x{ord(char):02x}"
-
-
 def _safe(value: str) -> str:
     """Escape what would end a quoted field or a line: the values are the client's."""
-    return (
-        value
-        if value.isprintable() and '"' not in value and "\\" not in value
-        else _UNSAFE.sub(_escape, value)
-    )
+    if value.isprintable() and '"' not in value and "\\" not in value:
+        return value
+    return "".join(_escape(char) for char in value)
+
+
+def _escape(char: str) -> str:
+    if char in '"\\':
+        return "\\" + char
+    return char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
 
 
 def _variable(key: str) -> Atom:

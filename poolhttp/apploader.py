@@ -62,7 +62,9 @@ def _evaluate(module: Any, module_name: str, expression: str) -> Any:
         return _attribute(module, module_name, expression)
     try:
         arguments = [ast.literal_eval(each) for each in node.args]
-        keywords = {each.arg: ast.literal_eval(each.value) for each in node.keywords if each.arg}
+        keywords = {str(each.arg): ast.literal_eval(each.value) for each in node.keywords}
+        if "None" in keywords:
+            raise ValueError("**")
     except ValueError:
         raise AppError(f"{expression!r}: a factory's arguments must be literals") from None
     return _attribute(module, module_name, ast.unparse(node.func))(*arguments, **keywords)

@@ -269,7 +269,8 @@ class Loop:
         if self.before_wait is not None:
             self.before_wait()
         clock = self.clock
-        if self._deferred or self._soon:
+        if self._deferred or self._soon or (self._closing and self.accept_room <= 0):
+            # The last: somebody may wait to be accepted in the place of whoever is closed.
             wait_ms = 0
         else:
             # Rounded up, so that nothing spins.

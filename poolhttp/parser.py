@@ -9,9 +9,9 @@ message's end is always an input's end: httptools never sees two messages in one
 following request is parsed early, and every limit counts bytes that are really the message's. A
 Content-Length body doesn't pass through httptools at all.
 
-What httptools (llhttp) lets through and is checked here: several spaces or empty lines before the
-request line's parts, limits, versions other than 1.0 and 1.1, Host, transfer codings but chunked,
-chunked in HTTP/1.0, target forms, expectations, forbidden trailers.
+What httptools (llhttp) lets through and is checked here or in ``request``: several spaces or empty
+lines before the request line's parts, RTSP and ICE, limits, versions other than 1.0 and 1.1, Host,
+transfer codings but chunked, chunked in HTTP/1.0, target forms, expectations, forbidden trailers.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from poolhttp.spool import Spool
 
 EMPTY_LINE = b"\r\n\r\n"
 _CR, _LF = 13, 10
+_VERSION_SIZE = len("HTTP/1.1\r\n")
 
 
 class RequestParser:
@@ -48,6 +49,7 @@ class RequestParser:
         "_fed",
         "_http",
         "_in_line",
+        "_line_end",
         "_line_size",
         "_lines",
         "_max_field_size",
@@ -83,6 +85,7 @@ class RequestParser:
         self._target = b""
         self._fed = 0
         self._line_size = 0
+        self._line_end = b""
         self._in_line = True
         self._lines = 0
         self._measuring = False
@@ -200,7 +203,7 @@ class RequestParser:
         for i, byte in enumerate(data):
             if self._blank < 2 and byte == (_CR, _LF)[self._blank]:
                 self._blank += 1
-            elif byte in (_CR, _LF):
+            elif byte in (_CR, _LF) or self._blank == 1:
                 raise RequestError(400, "more than one empty line before the request line")
             else:
                 return data[i:]
@@ -233,9 +236,9 @@ class RequestParser:
         end = piece.find(b"\n")
         if end >= 0:
             self._in_line = False
-            self._line_size += end + 1
-        else:
-            self._line_size += len(piece)
+            piece = piece[: end + 1]
+        self._line_size += len(piece)
+        self._line_end = (self._line_end + piece)[-_VERSION_SIZE:]
         if self._line_size - 2 > self._max_line:
             raise RequestError(414, "request line is too long")
 
@@ -274,7 +277,10 @@ class RequestParser:
         if self._resuming:
             return
         method = self._http.get_method().decode("ascii")
-        if self._line_size != len(method) + len(self._target) + LINE_REST:
+        if (
+            self._line_size != len(method) + len(self._target) + LINE_REST
+            or self._line_end[:5] != b"HTTP/"
+        ):
             raise RequestError(400, "malformed request line")
         request = build_request(
             self._environ,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import re
+from contextlib import suppress
 from enum import IntEnum
 from http import HTTPStatus
 from typing import Any
@@ -228,10 +229,11 @@ class HeadCache:
         Raises:
             HeadError: it must not be sent.
         """
-        try:
-            head = self._known.get((status, *headers))
-        except TypeError:
-            head = None
+        head = None
+        if isinstance(headers, list):
+            # Something in it may not be hashable; what is wrong with it is said below.
+            with suppress(TypeError):
+                head = self._known.get((status, *headers))
         if head is None:
             return self._make(status, headers)
         self.last = head

@@ -272,6 +272,8 @@ class Server:
         self._forget_heads()
         self._pause_accepting()
         self._close_listeners()
+        # Negative until the last connection has closed: nothing waits for an event to hear of it.
+        loop.accept_room = -self.nconnections
         loop.clock.tick()
         end = loop.clock.now + settings.graceful_timeout
         self._shorten_idle(loop.clock.now + settings.drain_keepalive)

@@ -6,6 +6,7 @@ command lines (``cli``), no gunicorn (``worker``).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -132,8 +133,8 @@ class Settings:
     def __post_init__(self) -> None:
         for each in fields(self):
             value = getattr(self, each.name)
-            if each.type in {"int", "float"} and value < 0:
-                raise SettingsError(f"{each.name}: must not be negative, got {value}")
+            if each.type in {"int", "float"} and not (value >= 0 and math.isfinite(value)):
+                raise SettingsError(f"{each.name}: must be a number from 0 on, got {value}")
         choices = {
             "header_map": ("drop", "refuse", "dangerous"),
             "proxy_protocol": ("off", "v1", "v2", "auto"),

@@ -45,7 +45,7 @@ class WholeHeadParser:
         self._max_lines = settings.max_fields + 2
         self._fields: dict[bytes, bytes] = {}
         self._targets: list[bytes] = []
-        self._versions = {b"1.1": "1.1", b"1.0": "1.0"}
+        self._versions = {b"HTTP/1.1": "1.1", b"HTTP/1.0": "1.0"}
         # What httptools calls; ``setdefault`` keeps the first of two fields of one name, and their
         # number tells that there were two.
         self.on_url = self._targets.append
@@ -91,7 +91,7 @@ class WholeHeadParser:
         method = self._http.get_method()
         target = self._targets[0]
         end = len(method) + len(target) + LINE_REST
-        version = self._versions.get(head[end - 5 : end - 2])
+        version = self._versions.get(head[end - 10 : end - 2])
         if head.find(b"\n") + 1 != end or version is None:
             return None
         # httptools has forgotten it by now; other values are the general parser's.

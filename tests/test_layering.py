@@ -67,21 +67,25 @@ LAYERS: tuple[dict[str, set[str]], ...] = (
         "service": {"fields", "parser", "request", "scheduler", "settings", "states", "timers",
                     "wholehead"},
     },
-    # 6: one connection
+    # 6: one connection: its states and its bytes
     {
-        "connection": {"errors", "loop", "outbox", "parser", "request", "response", "sendfile",
-                       "service", "states", "timers", "wsgi"},
+        "transport": {"loop", "outbox", "response", "sendfile", "service", "states", "timers"},
     },
-    # 7: one connection behind a proxy
+    # 7: one connection: its requests
+    {
+        "connection": {"errors", "parser", "request", "response", "service", "states", "transport",
+                       "wsgi"},
+    },
+    # 8: one connection behind a proxy
     {
         "proxied": {"connection", "errors", "proxyprotocol", "request", "service"},
     },
-    # 8: the server
+    # 9: the server
     {
         "server": {"appcontext", "bufpool", "connection", "fields", "listeners", "loop", "proxied",
                    "scheduler", "service", "settings", "signals", "states"},
     },
-    # 9: the ways in
+    # 10: the ways in
     {
         "worker": {"access", "appcontext", "gunicorn_views", "loop", "server", "settings", "wsgi"},
         "cli": {"access", "appcontext", "apploader", "listeners", "loop", "server", "settings",
@@ -107,7 +111,7 @@ OWNERS = {
     "poolhttp._native": {"loop", "sendfile", "turnmemory"},
     "socket.socket": {"listeners", "server"},
     "select.epoll": {"loop"},
-    "select.poll": {"connection"},
+    "select.poll": {"transport"},
     "os.sendfile": {"sendfile"},
     "os.writev": {"sendfile"},
     "fcntl": {"sendfile"},

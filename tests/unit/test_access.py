@@ -7,7 +7,6 @@ import base64
 import logging
 import os
 import re
-import sys
 from typing import Any
 
 import pytest
@@ -56,11 +55,11 @@ def respond(*lines: str, fails: bool = False, body: bytes = b"hello") -> Respons
     request, _ = new_parser().feed(head.encode("latin-1"))
     assert request is not None
     request.environ["REMOTE_ADDR"] = "192.0.2.7"
-    request.environ["wsgi.errors"] = sys.stderr
-    response = Response(context, Drain(), request, request.environ)
+    environ = request.environ
+    response = Response(context, Drain(), request, environ)
     response.run()
     # The log is told before the response lets go of its environ.
-    response.environ = request.environ
+    response.environ = environ
     return response
 
 

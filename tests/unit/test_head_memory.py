@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from live import LiveServer, Serve, exchange
 
 from poolhttp.fields import FieldPolicy
+from poolhttp.request import Request
 from poolhttp.service import LINE_SIZE, LINES, SECTION_SIZE, SECTIONS, Profile
 from poolhttp.settings import Settings
 
-from .parsing import BASE, detach, new_parser, outcomes
+from .parsing import BASE, Parsed, new_parser, one, outcomes
 
 STRANGE = ("REMOTE_PORT", "REMOTE_ADDR", "SERVER_NAME", "SERVER_PORT")
 
@@ -24,10 +25,19 @@ def _profile() -> Profile:
     return Profile(BASE, FieldPolicy(Settings(), trusted=False), unix=False)
 
 
-def _recall(profile: Profile, data: bytes) -> dict[str, Any] | None:
+def _recall(profile: Profile, data: bytes) -> Parsed | None:
     """What a connection asks: the whole head, then its halves."""
     known = profile.heads.get(data)
-    return profile.recall(data) if known is None else known.copy()
+    if known is None:
+        known = profile.recall(data)
+        return None if known is None else _detach(known[0], known[1])
+    return _detach(known[0], known[1].copy())
+
+
+def _detach(request: Request, environ: dict[str, Any]) -> Parsed:
+    assert request.body is None
+    assert request.simple
+    return Parsed(environ, request.http11, request.keep_alive, request.expect_continue, None)
 
 
 def _remember(profile: Profile, data: bytes) -> None:
@@ -142,9 +152,7 @@ def test_a_recalled_head_equals_a_parsed_one(heads: list[bytes], data: st.DataOb
             mixed = line + b"\r\n" + section
             found = _recall(profile, mixed)
             assert found is not None
-            request, _ = new_parser().feed(mixed)
-            assert request is not None
-            assert found == detach(request).environ
+            assert found == one(mixed)
             assert _recall(profile, mixed) == found, "also from whole heads"
 
 
@@ -157,10 +165,7 @@ def test_what_is_not_exactly_known_is_not_recalled(head: bytes, at: int, inserte
     other = head[:at] + inserted + head[at:]
     found = _recall(profile, other)
     if found is not None:
-        request, rest = new_parser().feed(other)
-        assert request is not None
-        assert not rest
-        assert found == request.environ
+        assert found == one(other)
     assert _recall(profile, head + head) is None
     assert _recall(profile, head[:-1]) is None
 
@@ -172,7 +177,6 @@ NOT_REMEMBERED = (
     _head("GET / HTTP/1.1", "Expect: 100-continue"),
     _head("GET / HTTP/1.1", "Upgrade: x"),
     _head("GET / HTTP/1.1", "Connection: upgrade", "Upgrade: x"),
-    _head("GET / HTTP/1.1", "Connection: close"),
     _head("GET / HTTP/1.1", "Connection: x"),
     _head("GET / HTTP/1.0"),
     _head("GET / HTTP/1.0", "Connection: keep-alive"),
@@ -193,6 +197,18 @@ def test_what_is_special_is_not_remembered(data: bytes) -> None:
     assert _recall(profile, data) is None
 
 
+def test_who_closes_is_recalled_as_one_who_closes() -> None:
+    profile = _profile()
+    head = _head("GET / HTTP/1.1", "Connection: close")
+    for _ in range(3):
+        _remember(profile, head)
+        _remember(profile, _head())
+    for _ in range(3):
+        closing, keeping = _recall(profile, head), _recall(profile, _head())
+        assert closing is None or closing == one(head)
+        assert keeping == one(_head())
+
+
 def test_a_head_is_recalled_the_third_time() -> None:
     profile = _profile()
     for _ in range(2):
@@ -206,8 +222,9 @@ def test_what_the_app_does_to_its_environ_stays_there() -> None:
     for _ in range(2):
         _remember(profile, _head())
     for _ in range(4):
-        environ = _recall(profile, _head())
-        assert environ is not None
+        found = _recall(profile, _head())
+        assert found is not None
+        environ = found.environ
         assert "mine" not in environ
         environ["mine"] = "app's"
         environ["HTTP_HOST"] = "changed"

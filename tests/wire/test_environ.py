@@ -70,6 +70,16 @@ def test_underscore_names_are_dropped(serve: Serve) -> None:
     assert "CONTENT_LENGTH" not in environ
 
 
+@pytest.mark.parametrize("name", ["X_Only", "_", "Host_", "Content_Type"])
+def test_single_underscore_name_leaves_no_trace(serve: Serve, name: str) -> None:
+    app = Recorder()
+    with serve(app).connect() as sock:
+        for fields in ([], [f"{name}: evil"], [f"{name}: evil"]):
+            exchange(sock, message("GET / HTTP/1.1", *fields))
+    assert app.calls[1].environ == app.calls[0].environ
+    assert app.calls[2].environ == app.calls[0].environ
+
+
 def test_request_field_bytes_are_latin1(serve: Serve) -> None:
     data = message("GET / HTTP/1.1", "X-Text: caf\xe9 \x80\xff")
     assert seen(serve, data).environ["HTTP_X_TEXT"] == "caf\xe9 \x80\xff"

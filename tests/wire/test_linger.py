@@ -14,20 +14,33 @@ import pytest
 from live import Serve, exchange, message, read_response, read_to_eof
 
 from .apps import Recorder, hello
+from .delivery import deliver
 
 BIG = 10_000_000
 """Bytes announced by a client whose body is refused."""
 
 
-@pytest.mark.parametrize("sent", [0, 1_000, 100_000])
-def test_413_reaches_a_client_that_goes_on_sending(serve: Serve, sent: int) -> None:
+@pytest.mark.parametrize("before", [0, 1_000, 100_000])
+def test_413_reaches_a_client_that_goes_on_sending(serve: Serve, before: int) -> None:
+    """It may send on for a while without an error, before and after it has read the answer."""
     with serve(Recorder(), max_body=100).connect() as sock:
         sock.sendall(message("POST / HTTP/1.1", f"Content-Length: {BIG}"))
-        for _ in range(sent // 1000):
+        for _ in range(before // 1000):
             sock.sendall(b"x" * 1000)
         response = read_response(sock)
         assert (response.status, response.closes) == (413, True)
-        sock.sendall(b"still sending")
+        assert read_to_eof(sock) == b""
+
+
+def test_sending_on_is_no_error(serve: Serve) -> None:
+    """A library that first sends and then reads would report the error, and never the answer."""
+    server = serve(Recorder(), max_body=100)
+    with server.connect() as sock, server.connect() as barrier:
+        sock.sendall(message("POST / HTTP/1.1", f"Content-Length: {BIG}"))
+        deliver(sock, barrier, [b"x" * 1000] * 50)
+        # Were the connection reset by now, this would be EPIPE.
+        sock.sendall(b"x")
+        assert read_response(sock).status == 413
         assert read_to_eof(sock) == b""
 
 

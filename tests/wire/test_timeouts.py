@@ -77,6 +77,27 @@ def test_half_a_body_is_408(serve: Serve, data: bytes) -> None:
     assert app.calls == []
 
 
+def test_each_byte_buys_time_for_a_body(serve: Serve) -> None:
+    """A slow upload is legitimate; only a pause is not."""
+    app = Recorder()
+    nbytes = 60
+    with serve(app, body_timeout=0.4).connect() as sock:
+        sock.sendall(message("POST / HTTP/1.1", f"Content-Length: {nbytes}"))
+        for _ in range(nbytes):
+            select.select([], [], [], 2 * TRICKLE)
+            sock.sendall(b"x")
+        assert read_response(sock).status == 200
+    assert app.calls[0].body == b"x" * nbytes
+
+
+def test_each_request_buys_time_for_a_connection(serve: Serve) -> None:
+    with serve(hello, keepalive=0.4).connect() as sock:
+        for _ in range(60):
+            select.select([], [], [], 2 * TRICKLE)
+            assert exchange(sock, message("GET / HTTP/1.1")).status == 200
+        assert read_to_eof(sock) == b""
+
+
 def test_silent_connection_is_closed_without_a_word(serve: Serve) -> None:
     """Who has asked nothing must not find an answer when asking (RFC 9112 section 9.5)."""
     with serve(hello, head_timeout=SHORT, defer_accept=False).connect() as sock:
@@ -84,7 +105,6 @@ def test_silent_connection_is_closed_without_a_word(serve: Serve) -> None:
 
 
 def test_idle_connection_is_closed_without_a_word(serve: Serve) -> None:
-    """Each request begins the time anew; the last one ends it."""
     with serve(hello, keepalive=SHORT).connect() as sock:
         assert exchange(sock, message("GET / HTTP/1.1")).status == 200
         assert read_to_eof(sock) == b""
