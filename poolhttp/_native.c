@@ -176,6 +176,7 @@ static int wait_and_dispatch(ph_loop *loop, int room, int timeout_ms, int accept
         if (known(loop, fd) && loop->interest[fd] & PH_LISTEN &&
             events[i].data.u64 == tag(loop, fd)) {
             int before = loop->event_count;
+            loop->no_room = accept_room <= 0;
             accept_from(loop, fd, accept_room);
             accept_room -= loop->event_count - before;
         }
@@ -193,23 +194,27 @@ int ph_turn(ph_loop *loop, const char *bytes, int count, int deferred, int timeo
             int accept_room) {
     ph_flush(loop, bytes, count);
     loop->event_count = 0;
+    loop->no_room = 0;
     loop->turns++;
     for (int i = 0; i < deferred; i++) {
         int fd = loop->deferred[i];
         if (!known(loop, fd))
             continue;
-        if (loop->interest[fd] & PH_READ)
+        if (loop->interest[fd] & PH_READ && loop->event_count + 2 < loop->max_events)
             receive(loop, fd, 1);
         else if (loop->interest[fd] & PH_OPEN)
             loop->interest[fd] |= PH_READY;
     }
     int room = (loop->max_events - loop->event_count) / 2;
-    room = room < 1 ? 1 : room > PH_BATCH ? PH_BATCH : room;
+    if (room < 1)
+        return loop->event_count;
+    room = room > PH_BATCH ? PH_BATCH : room;
     int wait = loop->event_count > 0 || loop->unsent > 0 ? 0 : timeout_ms;
     int64_t end = wait > 0 ? now_ms() + wait : 0;
     int ready = wait_and_dispatch(loop, room, wait, accept_room);
-    /* Edges that concern nobody (a socket became writable while nothing waits) end no turn. */
-    while (ready > 0 && loop->event_count == 0 && wait > 0) {
+    /* Edges that concern nobody (a socket became writable while nothing waits) end no turn. A
+     * listener without room is no edge, and would make this spin. */
+    while (ready > 0 && loop->event_count == 0 && wait > 0 && !loop->no_room) {
         wait = (int)(end - now_ms());
         ready = wait_and_dispatch(loop, room, wait > 0 ? wait : 0, accept_room);
     }

@@ -42,6 +42,7 @@ typedef struct {
     /* Results of the last call. */
     int32_t event_count;
     int32_t unsent;        /* entries of `out` that were not taken whole */
+    int32_t no_room;       /* a listener was ready when accept_room was used up */
     int32_t accept_error;  /* errno that ended accepting, when PH_READABLE says so */
     /* Counters since the start. */
     uint64_t turns;

@@ -37,7 +37,9 @@ def _safe(value: str) -> str:
 def _escape(char: str) -> str:
     if char in '"\\':
         return "\\" + char
-    return char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
+    if char.isprintable():
+        return char
+    return f"\\x{ord(char):02x}" if ord(char) < 256 else f"\\u{ord(char):04x}"
 
 
 def _variable(key: str) -> Atom:

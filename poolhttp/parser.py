@@ -187,7 +187,7 @@ class RequestParser:
 
     def _cut(self, data: bytes) -> tuple[bytes, bytes]:
         """Split ``data`` behind the first empty line, which may have begun in earlier input."""
-        if not self._fed and data[0] <= _CR:
+        if not self._fed and (self._blank or data[0] <= _CR):
             data = self._skip_empty_line(data)
         tail = self._tail
         end = (tail + data).find(EMPTY_LINE) if tail else data.find(EMPTY_LINE)

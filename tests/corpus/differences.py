@@ -47,10 +47,9 @@ def _refused(setting: str) -> Difference:
 
 
 _AUTHORITY = Difference(
-    "an authority (CONNECT host:port) has no path: gunicorn splits it as if it were a URL, and "
-    "takes what is left for the path",
-    (200,),
-    {"PATH_INFO": ""},
+    "CONNECT is for proxies and a WSGI app can't be one: gunicorn calls the app, we answer that we "
+    "don't implement it (RFC 9110 sections 9.3.6 and 15.6.2)",
+    (501,),
 )
 
 _CODED = Difference(
