@@ -3,7 +3,7 @@
 #   make serve   serve examples/hello.py on 127.0.0.1:8000
 #   make test    everything a change must pass: formatting, lint, types, tests on each Python found
 #   make check   only formatting, lint and types
-#   make bench   measure against other servers (installs them, and wrk, into .venv-bench)
+#   make bench   measure against other servers (installs them into .venv-bench, one by one)
 
 PYTHON ?= python3
 VENV := .venv
@@ -31,7 +31,8 @@ format: $(VENV)/.tested
 	$(BIN)/python -m ruff check --fix poolhttp tests bench examples setup.py
 	$(BIN)/python -m ruff format poolhttp tests bench examples setup.py
 
-bench: $(VENV)/.installed
+bench: $(VENV)/.tested
+	$(BIN)/python -m bench.install
 	$(BIN)/python -m bench
 
 clean:
