@@ -12,6 +12,7 @@ import os
 import re
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from typing import TypeAlias
 
 from poolhttp.wsgi import Response
@@ -27,6 +28,7 @@ class FormatError(ValueError):
     """The format has something that isn't an atom."""
 
 
+@lru_cache(maxsize=1024)
 def _safe(value: str) -> str:
     """Escape what would end a quoted field or a line: the values are the client's."""
     if value.isprintable() and '"' not in value and "\\" not in value:
@@ -45,7 +47,7 @@ def _escape(char: str) -> str:
 def _variable(key: str) -> Atom:
     def atom(response: Response, _seconds: float) -> str:
         value = response.environ.get(key)
-        return _safe(str(value)) if value else "-"
+        return _safe(value if type(value) is str else str(value)) if value else "-"
 
     return atom
 
@@ -66,7 +68,10 @@ def _response_field(name: str) -> Atom:
 
 
 def _user(response: Response, _seconds: float) -> str:
-    scheme, _, credentials = response.environ.get("HTTP_AUTHORIZATION", "").partition(" ")
+    given = response.environ.get("HTTP_AUTHORIZATION")
+    if given is None:
+        return "-"
+    scheme, _, credentials = given.partition(" ")
     if scheme.lower() == "basic":
         try:
             decoded = base64.b64decode(credentials.strip()).decode("utf-8", "replace")
@@ -77,17 +82,17 @@ def _user(response: Response, _seconds: float) -> str:
 
 
 class _Stamp:
-    """The time of the request in Apache's form, made once a second."""
+    """The time of the request in Apache's form, made anew with each Date line."""
 
     def __init__(self) -> None:
-        self._second = -1
+        self._date = b""
         self._text = ""
 
-    def __call__(self, _response: Response, _seconds: float) -> str:
-        second = int(time.time())
-        if second != self._second:
-            self._second = second
-            self._text = time.strftime("[%d/%b/%Y:%H:%M:%S %z]", time.localtime(second))
+    def __call__(self, response: Response, _seconds: float) -> str:
+        date = response.context.clock.date
+        if date is not self._date:
+            self._date = date
+            self._text = time.strftime("[%d/%b/%Y:%H:%M:%S %z]", time.localtime())
         return self._text
 
 
@@ -99,12 +104,16 @@ def _status(response: Response, _seconds: float) -> str:
 
 def _line(response: Response, _seconds: float) -> str:
     environ = response.environ
-    return _safe(f"{environ['REQUEST_METHOD']} {environ['RAW_URI']} {environ['SERVER_PROTOCOL']}")
+    return _request_line(environ["REQUEST_METHOD"], environ["RAW_URI"], environ["SERVER_PROTOCOL"])
+
+
+@lru_cache(maxsize=1024)
+def _request_line(method: str, target: str, protocol: str) -> str:
+    return _safe(f"{method} {target} {protocol}")
 
 
 _ATOMS: dict[str, Atom] = {
     "h": _variable("REMOTE_ADDR"),
-    "l": lambda response, seconds: "-",
     "u": _user,
     "r": _line,
     "m": _variable("REQUEST_METHOD"),
@@ -154,8 +163,13 @@ class AccessLog:
         literal = "".join(pieces[::2]).replace("%%", "")
         if "%" in literal:
             raise FormatError(f"access log format has a % that begins no atom: {line_format!r}")
-        self._template = "%s".join(pieces[::2]) + "\n"
-        self._atoms = [_atom(name) for name in pieces[1::2]]
+        # The remote logname (RFC 1413) is never known.
+        texts = ["-" if name == "l" else "%s" for name in pieces[1::2]]
+        literals = pieces[::2]
+        self._template = "".join(
+            literal + text for literal, text in zip(literals, [*texts, "\n"], strict=True)
+        )
+        self._atoms = [_atom(name) for name in pieces[1::2] if name != "l"]
         self._write = write
         self._lines: list[str] = []
 

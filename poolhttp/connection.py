@@ -185,7 +185,7 @@ class Connection(Transport):
         environ["REMOTE_ADDR"] = self.address
         if self.port:
             environ["REMOTE_PORT"] = self.port
-        if self.profile.unix:
+        else:
             name_server(environ)
         service.left -= 1
         if service.left <= 0:

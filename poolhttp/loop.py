@@ -48,8 +48,8 @@ _CLOSE_SENT = lib.PH_CLOSE_SENT
 _CLOSED = lib.PH_CLOSED
 _CLOSE_NOW = lib.PH_CLOSE_NOW
 
-COLLECT_LIMIT = 256 * 1024
-"""Bytes collected before an early flush, so that pipelining can't make the out list long."""
+COLLECT_LIMIT = 2 * MAX_EVENTS
+"""Pieces collected before an early flush, so that pipelining can't make the list long."""
 
 ACCEPT_BATCH = 64
 """Connections accepted in one turn, so that a flood of them doesn't starve those that are open."""
@@ -104,7 +104,6 @@ class Loop:
         # Collected for the next flush: the bytes, and fd, nbytes, close for each run of them.
         self.out_bytes: list[bytes] = []
         self.out_runs: list[int] = []
-        self._collected = 0
         self._closing: list[int] = []
         self._pending: Iterator[tuple[int, int, int]] = iter(())
         self._deferred: deque[int] = deque()
@@ -154,15 +153,15 @@ class Loop:
         Consecutive calls for one descriptor become one send. The handler hears of it only if the
         socket does not take all: ``on_unsent``.
         """
-        self.out_bytes.extend(pair)
+        out = self.out_bytes
+        out.extend(pair)
         nbytes = len(pair[0]) + len(pair[1])
         runs = self.out_runs
         if runs and runs[-3] == fd and not runs[-1]:
             runs[-2] += nbytes
         else:
             runs.extend((fd, nbytes, 0))
-        self._collected += nbytes
-        if self._collected > COLLECT_LIMIT or len(runs) >= 3 * MAX_EVENTS:
+        if len(out) >= COLLECT_LIMIT:
             self.flush()
 
     def flush(self) -> None:
@@ -203,7 +202,6 @@ class Loop:
         data = b"".join(self.out_bytes)
         self.out_runs = []
         self.out_bytes.clear()
-        self._collected = 0
         return runs, data
 
     def _after_flush(self, runs: list[int], data: bytes) -> None:

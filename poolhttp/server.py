@@ -48,11 +48,10 @@ class Listener:
     def __init__(self, sock: socket.socket, settings: Settings, base: dict[str, Any]) -> None:
         self.sock = sock
         self.fd = sock.fileno()
-        unix = sock.family == socket.AF_UNIX
         name, port = server_name(sock)
         base = roomy({**base, "SERVER_NAME": name, "SERVER_PORT": port})
-        self.trusted = Profile(base, FieldPolicy(settings, trusted=True), unix=unix)
-        self.untrusted = Profile(base, FieldPolicy(settings, trusted=False), unix=unix)
+        self.trusted = Profile(base, FieldPolicy(settings, trusted=True))
+        self.untrusted = Profile(base, FieldPolicy(settings, trusted=False))
 
 
 class Server:

@@ -64,16 +64,14 @@ class Profile:
     Args:
         base: environ entries of the listener.
         policy: whom to believe.
-        unix: the listener is a unix socket, so the server's name comes from Host.
 
     Attributes:
         heads: whole heads of two known halves, seen again, with an environ to be copied.
     """
 
-    def __init__(self, base: dict[str, Any], policy: FieldPolicy, *, unix: bool) -> None:
+    def __init__(self, base: dict[str, Any], policy: FieldPolicy) -> None:
         self.base = base
         self.policy = policy
-        self.unix = unix
         self._lines: dict[bytes, tuple[str, str, str]] = {}
         self._sections: dict[bytes, Remembered] = {}
         self.heads: dict[bytes, Remembered] = {}

@@ -22,7 +22,7 @@ STRANGE = ("REMOTE_PORT", "REMOTE_ADDR", "SERVER_NAME", "SERVER_PORT")
 
 
 def _profile() -> Profile:
-    return Profile(BASE, FieldPolicy(Settings(), trusted=False), unix=False)
+    return Profile(BASE, FieldPolicy(Settings(), trusted=False))
 
 
 def _recall(profile: Profile, data: bytes) -> Parsed | None:

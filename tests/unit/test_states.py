@@ -46,7 +46,7 @@ def connection() -> Iterator[Connection]:
 
     context = AppContext(app, settings, log, loop.clock)
     service = Service(settings, loop, context, Scheduler(), log, lambda closed: None)
-    profile = Profile({}, FieldPolicy(settings, trusted=False), unix=True)
+    profile = Profile({}, FieldPolicy(settings, trusted=False))
     ours, theirs = socket.socketpair()
     with ours, theirs:
         yield Connection(ours.fileno(), service, profile, "", "")
