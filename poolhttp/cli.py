@@ -2,7 +2,8 @@
 
 Lives here: the command line, its errors and its first line of output. Must not live here: serving.
 
-Exit status: 0 after a graceful stop, 1 if the server can't start, 2 for a wrong command line.
+Exit status: 0 after a graceful stop, 1 if the server can't start, 2 for a wrong command line, 130
+after a second SIGINT.
 """
 
 from __future__ import annotations
@@ -141,6 +142,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (AppError, BindError) as exc:
         print(f"poolhttp: {exc}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        # The second SIGINT: whoever sent it doesn't want to wait for what is under way.
+        return 130
 
 
 def _settings(options: argparse.Namespace) -> Settings:

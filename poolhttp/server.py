@@ -6,7 +6,6 @@ Lives here: accepting, and the life cycle. Must not live here: signals and proce
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import socket
@@ -248,10 +247,9 @@ class Server:
             self._resume_accepting()
 
     def _on_accept_error(self) -> None:
-        """Rest for a while if there are no descriptors, since nothing must spin."""
+        """Rest for a while: there may be no descriptors, or the network is down (accept(2) lists
+        what can pass), and nothing must spin meanwhile."""
         error = self.loop.accept_error
-        if error not in {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}:
-            raise OSError(error, "accept4")
         self.log.warning("Can't accept connections: %s; waiting", os.strerror(error))
         self._pause_accepting()
         self._retry_accept = self.loop.clock.now + ACCEPT_PAUSE
