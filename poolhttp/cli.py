@@ -162,7 +162,12 @@ def _settings(options: argparse.Namespace) -> Settings:
                 raise SettingsError(f"--{flag}: {str(exc).partition(': ')[2]}") from None
     if options.no_require_host:
         given["require_host"] = False
-    return Settings(**given)
+    try:
+        return Settings(**given)
+    except SettingsError as exc:
+        name, _, reason = str(exc).partition(": ")
+        flags = {setting: f"--{flag}" for flag, setting, _, _ in LIMITS}
+        raise SettingsError(f"{flags.get(name, name)}: {reason}") from None
 
 
 def _serve_here(options: argparse.Namespace, settings: Settings) -> int:

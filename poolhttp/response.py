@@ -131,6 +131,11 @@ class Head:
         special = self.bodiless or self.close or self.upgrade
         return -1 if special or length is None or length > SMALL else length
 
+    def takes_length(self, length: int) -> bool:
+        """Whether a Content-Length of this body may be put before the head's empty line."""
+        special = self.bodiless or self.close or self.upgrade
+        return self.content_length is None and length <= SMALL and not special
+
     def _note_connection(self, value: str) -> None:
         tokens = {each.strip().lower() for each in value.split(",")}
         self.close = self.close or "close" in tokens

@@ -174,9 +174,9 @@ class Response:
                 if (
                     head is not None
                     and type(item) is bytes
-                    and len(item) == head.whole_length
                     and self.request.simple
                     and not self.head_sent
+                    and (len(item) == head.whole_length or head.takes_length(len(item)))
                 ):
                     self.finished = True
                     if head.date is not context.clock.date:
@@ -186,7 +186,10 @@ class Response:
                     if context.observed:
                         self._note_end(len(item))
                     self.environ = ENDED
-                    return head.keeping if self.request.keep_alive else head.closing, item
+                    whole = head.keeping if self.request.keep_alive else head.closing
+                    if head.whole_length < 0:
+                        whole = b"%bContent-Length: %d\r\n\r\n" % (whole[:-2], len(item))
+                    return whole, item
             self._iterable = iterable
             if type(iterable) is list or type(iterable) is tuple:
                 self._send_all(iterable)
