@@ -44,12 +44,20 @@ def _escape(char: str) -> str:
     return f"\\x{ord(char):02x}" if ord(char) < 256 else f"\\u{ord(char):04x}"
 
 
-def _variable(key: str) -> Atom:
+def _variable(key: str, missing: str = "-") -> Atom:
     def atom(response: Response, _seconds: float) -> str:
-        value = response.environ.get(key)
-        return _safe(value if type(value) is str else str(value)) if value else "-"
+        value = response.environ.get(key, missing)
+        return _safe(value if type(value) is str else str(value))
 
     return atom
+
+
+def _any_variable(name: str) -> Atom:
+    """An environ entry, named in any case as gunicorn allows."""
+    exact, upper = _variable(name), _variable(name.upper())
+    return lambda response, seconds: (
+        exact(response, seconds) if name in response.environ else upper(response, seconds)
+    )
 
 
 def _request_field(name: str) -> Atom:
@@ -118,11 +126,11 @@ _ATOMS: dict[str, Atom] = {
     "r": _line,
     "m": _variable("REQUEST_METHOD"),
     "U": _variable("PATH_INFO"),
-    "q": _variable("QUERY_STRING"),
+    "q": _variable("QUERY_STRING", ""),
     "H": _variable("SERVER_PROTOCOL"),
     "s": _status,
     "B": lambda response, seconds: str(response.sent),
-    "b": lambda response, seconds: str(response.sent) if response.sent else "-",
+    "b": lambda response, seconds: str(response.sent),
     "f": _variable("HTTP_REFERER"),
     "a": _variable("HTTP_USER_AGENT"),
     "T": lambda response, seconds: str(int(seconds)),
@@ -140,7 +148,7 @@ def _atom(name: str) -> Atom:
         inner = name[1:-2]
         if name.endswith("i"):
             return _request_field(inner)
-        return _response_field(inner) if name.endswith("o") else _variable(inner)
+        return _response_field(inner) if name.endswith("o") else _any_variable(inner)
     try:
         return _ATOMS[name]
     except KeyError:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from typing import IO, Any, NoReturn
 from poolhttp.access import DEFAULT_FORMAT, AccessLog, FormatError
 from poolhttp.appcontext import AppContext
 from poolhttp.apploader import AppError, load_app
-from poolhttp.listeners import BindError
+from poolhttp.listeners import BindError, check_bind
 from poolhttp.loop import Loop
 from poolhttp.server import Server
 from poolhttp.settings import (
@@ -215,37 +216,31 @@ def _line_writer(path: str) -> Any:
 def _serve_supervised(options: argparse.Namespace) -> int:
     from poolhttp.supervised import SupervisedApplication
 
-    for flag, name, _, _ in LIMITS:
+    load_app(options.app)
+    binds = options.bind or ["127.0.0.1:8000"]
+    for bind in binds:
+        # gunicorn would try five times and say it in ten lines.
+        check_bind(bind)
+    if options.access_log:
+        _line_writer(options.access_log)
+    # Workers read their settings from here, and a flag wins over the variable that was there.
+    for _, name, _, _ in LIMITS:
         text = getattr(options, name)
-        if text is not None and flag not in _GUNICORN_NAMES:
+        if text is not None:
             os.environ[PREFIX + name.upper()] = text
     if options.no_require_host:
         os.environ[PREFIX + "REQUIRE_HOST"] = "0"
+    settings = Settings(**environment_settings(os.environ))
     chosen: dict[str, Any] = {
-        "bind": options.bind or ["127.0.0.1:8000"],
+        "bind": binds,
         "workers": options.workers,
         "accesslog": options.access_log,
         "access_log_format": options.access_log_format,
         "loglevel": options.log_level,
         "control_socket_disable": True,
+        # The arbiter's share of what the workers read themselves.
+        "backlog": settings.backlog,
+        "graceful_timeout": math.ceil(settings.graceful_timeout),
     }
-    load_app(options.app)
-    for name in _GUNICORN_NAMES.values():
-        text = getattr(options, name)
-        if text is not None:
-            chosen[name] = text if name == "forwarded_allow_ips" else int(float(text))
     SupervisedApplication(options.app, chosen).run()
     return 0
-
-
-_GUNICORN_NAMES = {
-    "keep-alive": "keepalive",
-    "graceful-timeout": "graceful_timeout",
-    "limit-request-line": "limit_request_line",
-    "limit-request-fields": "limit_request_fields",
-    "limit-request-field-size": "limit_request_field_size",
-    "worker-connections": "worker_connections",
-    "backlog": "backlog",
-    "forwarded-allow-ips": "forwarded_allow_ips",
-}
-"""Flags that are settings of gunicorn's; the others reach the workers through the environment."""

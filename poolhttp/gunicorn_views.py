@@ -8,9 +8,34 @@ from __future__ import annotations
 
 import datetime
 import time
+from collections.abc import Iterable
 from typing import Any
+from urllib.parse import urlsplit
 
 from poolhttp.wsgi import Response
+
+
+class ErrorStream:
+    """``wsgi.errors``: passes everything on to a stream that can be replaced.
+
+    One object for all requests, since environs are copied from one that lasts.
+    """
+
+    def __init__(self, target: Any) -> None:
+        self.target = target
+
+    def write(self, text: str) -> None:
+        """Write ``text``."""
+        self.target.write(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        """Write each of ``lines``."""
+        for line in lines:
+            self.target.write(line)
+
+    def flush(self) -> None:
+        """Flush the stream."""
+        self.target.flush()
 
 
 class RequestView:
@@ -20,7 +45,8 @@ class RequestView:
         request, environ = response.request, response.environ
         self.method: str = environ["REQUEST_METHOD"]
         self.uri: str = environ["RAW_URI"]
-        self.path: str = self.uri.partition("?")[0].partition("#")[0]
+        path = self.uri if self.uri.startswith("/") else urlsplit(self.uri).path
+        self.path: str = path.partition("?")[0].partition("#")[0]
         self.query: str = environ["QUERY_STRING"]
         self.fragment = self.uri.partition("#")[2]
         self.version = (1, 1) if request.http11 else (1, 0)
@@ -54,7 +80,7 @@ class ResponseView:
         self.sent = response.sent
         self.response_length = None if head is None else head.content_length
         self.chunked = response.chunked
-        self.headers_sent = response.head_sent
+        self.headers_sent = response.head_sent or not failed
         self.must_close = not response.keep_alive
 
     def should_close(self) -> bool:

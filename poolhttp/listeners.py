@@ -49,6 +49,24 @@ def open_listener(bind: str, backlog: int) -> socket.socket:
     return listener
 
 
+def check_bind(bind: str) -> None:
+    """Find out whether a listener can be made, without keeping it.
+
+    Raises:
+        BindError: it can't.
+    """
+    if _FD.fullmatch(bind):
+        try:
+            os.fstat(int(bind.removeprefix("fd://")))
+        except OSError as exc:
+            raise BindError(f"can't listen on {bind}: {exc.strerror}") from None
+        return
+    open_listener(bind, 1).close()
+    if bind.startswith("unix:"):
+        with suppress(FileNotFoundError):
+            os.unlink(bind.removeprefix("unix:"))
+
+
 def _tcp_listener(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)

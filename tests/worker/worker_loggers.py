@@ -35,7 +35,8 @@ class OwnAccess(Logger):  # type: ignore[misc]
             version=list(req.version),
             request_headers=[list(pair) for pair in req.headers],
             raw_uri=environ["RAW_URI"],
-            timed=isinstance(request_time, datetime.timedelta) and request_time.total_seconds() >= 0,
+            timed=isinstance(request_time, datetime.timedelta)
+            and request_time.total_seconds() >= 0,
         )
 
 
