@@ -41,6 +41,7 @@ static void report(ph_loop *loop, int fd, int32_t result, int32_t offset) {
 static void receive(ph_loop *loop, int fd, int peer_shut_down) {
     int32_t offset = loop->event_count * loop->slot_size;
     ssize_t n;
+    loop->interest[fd] &= (uint8_t)~PH_READY;
     do {
         n = recv(fd, loop->read_slab + offset, (size_t)loop->slot_size, MSG_DONTWAIT);
         loop->recv_calls++;
@@ -78,8 +79,11 @@ int ph_flush(ph_loop *loop, const char *bytes, int count) {
         entry[1] = (int32_t)sent;
         int whole = sent == nbytes && !(loop->interest[fd] & PH_BLOCKED);
         if (entry[2] == PH_CLOSE_NOW || (entry[2] == PH_CLOSE_SENT && whole)) {
-            ph_close(loop, fd);
-            entry[2] = PH_CLOSED;
+            /* Only once: an earlier entry may have closed it, and the number be somebody else's. */
+            if (loop->interest[fd] & PH_OPEN) {
+                ph_close(loop, fd);
+                entry[2] = PH_CLOSED;
+            }
         } else if (!whole) {
             loop->interest[fd] |= PH_BLOCKED;
             loop->unsent++;

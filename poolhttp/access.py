@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import logging
 import os
 import re
 import time
@@ -112,11 +113,14 @@ def _status(response: Response, _seconds: float) -> str:
 
 def _line(response: Response, _seconds: float) -> str:
     environ = response.environ
-    return _request_line(environ["REQUEST_METHOD"], environ["RAW_URI"], environ["SERVER_PROTOCOL"])
+    # The app may have emptied its environ.
+    return _request_line(
+        environ.get("REQUEST_METHOD"), environ.get("RAW_URI"), environ.get("SERVER_PROTOCOL")
+    )
 
 
 @lru_cache(maxsize=1024)
-def _request_line(method: str, target: str, protocol: str) -> str:
+def _request_line(method: object, target: object, protocol: object) -> str:
     return _safe(f"{method} {target} {protocol}")
 
 
@@ -192,4 +196,8 @@ class AccessLog:
         """Write what was noted."""
         if self._lines:
             lines, self._lines = self._lines, []
-            self._write("".join(lines))
+            try:
+                self._write("".join(lines))
+            except (OSError, ValueError) as exc:
+                # A full disk or a closed stream: no reason to answer nobody.
+                logging.getLogger("poolhttp").error("Can't write the access log: %s", exc)

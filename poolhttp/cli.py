@@ -9,6 +9,7 @@ after a second SIGINT.
 from __future__ import annotations
 
 import argparse
+import io
 import logging
 import math
 import os
@@ -199,9 +200,14 @@ def _serve_here(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def _line_writer(path: str) -> Any:
+    if path == "-" and isinstance(sys.stdout, io.TextIOWrapper):
+        # Whatever the terminal's encoding, a client's bytes must not be an error.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         stream: IO[str] = (
-            sys.stdout if path == "-" else open(path, "a", encoding="utf-8")  # noqa: SIM115 - kept open
+            sys.stdout
+            if path == "-"
+            else open(path, "a", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115 - kept open
         )
     except OSError as exc:
         raise BindError(f"can't write the access log {path}: {exc.strerror}") from None

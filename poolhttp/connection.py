@@ -8,6 +8,7 @@ passes them.
 from __future__ import annotations
 
 import errno
+from contextlib import suppress
 from typing import Any
 
 from poolhttp.errors import RequestError
@@ -111,6 +112,8 @@ class Connection(Transport):
             profile = self.profile
             regular = service.whole_heads.parse(data, profile.base, profile.policy)
             if regular is not None:
+                if not service.keepalive:
+                    regular.keep_alive = False
                 if regular.memorable:
                     profile.remember(data, regular)
                 return regular, b""
@@ -133,13 +136,16 @@ class Connection(Transport):
             return None, b""
         self.parser = None
         service.release_parser(parser)
+        if not service.keepalive:
+            request.keep_alive = False
         return request, rest
 
     def _read_body(self, parser: RequestParser) -> None:
         if self.state is State.READING_HEAD:
             self._enter(Event.HEAD_DONE)
             if parser.wants_continue:
-                self.send([CONTINUE], len(CONTINUE))
+                with suppress(OSError):  # The peer is gone, and so is the connection.
+                    self.send([CONTINUE], len(CONTINUE))
         else:
             self._progress()
 
@@ -192,24 +198,32 @@ class Connection(Transport):
             request = request.closing()
         response = Response(service.context, self, request, environ)
         small = service.run(response)
-        if small is None or self.outbox is not None:
+        if small is None or self.outbox is not None or self.state is State.CLOSED:
             self._walk_on(response, small)
             return
         loop = service.loop
-        loop.collect(self.fd, small)
+        # The state comes first: collecting may flush, and ``on_unsent`` and ``close`` go by it.
         if request.keep_alive and self.keep_alive:
             self.state = _IDLE
             if self.queue is service.idle_queue:
                 self.deadline = loop.clock.now + service.keepalive
             else:
                 self._wait()
+            loop.collect(self.fd, small)
         else:
             self.state = State.WRITING
             self.keep_alive = False
-            self._flushed(lingering=request.keep_alive)
+            loop.collect(self.fd, small)
+            self._after_collecting(lingering=request.keep_alive)
+
+    def _after_collecting(self, *, lingering: bool) -> None:
+        if self.outbox is None and self.state is State.WRITING:
+            self._flushed(lingering=lingering)
 
     def _walk_on(self, response: Response, small: tuple[bytes, bytes] | None) -> None:
         """The response is not complete, not small, or there is something before it."""
+        if self.state is State.CLOSED:
+            return
         self.response = response
         if small is not None:
             self.send([*small], len(small[0]) + len(small[1]))

@@ -36,7 +36,9 @@ def field_key(name: bytes) -> str:
         key = name.decode("latin-1").upper().replace("-", "_")
         if key not in {"CONTENT_TYPE", "CONTENT_LENGTH"}:
             key = "HTTP_" + key
-        if len(KNOWN_KEYS) < _KNOWN_LIMIT and len(name) <= _KNOWN_SIZE:
+        if len(name) <= _KNOWN_SIZE:
+            if len(KNOWN_KEYS) >= _KNOWN_LIMIT:
+                KNOWN_KEYS.clear()
             KNOWN_KEYS[name] = key
     return key
 

@@ -1,8 +1,8 @@
 """The edge-triggered loop: knows descriptors, buffers of a turn and time; no HTTP.
 
 A **turn** is one native call without the GIL (send what was collected, close what is done, wait,
-receive into the read slab) and then, in Python and in this order: sends that came short, clients,
-listeners, deferred work, deadlines.
+receive into the read slab) and then, in Python: sends that came short, clients, new connections,
+deferred work, deadlines.
 
 Facts about epoll(7), and what follows:
 
@@ -13,11 +13,10 @@ Facts about epoll(7), and what follows:
 3. One receive per connection and turn is the budget. What is left is deferred by hand, since the
    kernel won't remind us; a turn with deferred work doesn't wait.
 4. EPOLLERR and EPOLLHUP mean "try": the system call tells the error, on one path.
-5. A closed number may be reused by the next accept, while events of its old owner are under way
-   (a forked child may hold the file open). So closing waits for the next turn's flush, and each
-   event carries the generation of its descriptor.
-6. An epoll object is shared over fork. So the loop is made after it, in the process that runs it.
-7. A signal makes epoll_wait return; the turn then ends early, so that Python's handler runs.
+5. A closed number may be reused by the next accept while events of its old owner are under way. So
+   closing is left to a flush, and each event carries the generation of its descriptor.
+6. An epoll object is shared over fork: the loop is made in the process that runs it.
+7. A signal ends a turn early, so that Python's handler runs.
 8. Listeners are level-triggered and EPOLLEXCLUSIVE: an edge-triggered one would strand connections.
 """
 
@@ -27,12 +26,12 @@ import array
 import select
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Protocol
 
 from poolhttp._native import lib
 from poolhttp.bufpool import NullPool
+from poolhttp.handler import Handler
 from poolhttp.timers import Clock, DeadlineQueue, Waiter
-from poolhttp.turnmemory import MAX_EVENTS, PEER_KEY, PEER_SIZE, TurnMemory
+from poolhttp.turnmemory import COUNTERS, MAX_EVENTS, PEER_KEY, PEER_SIZE, TurnMemory
 
 READ = lib.PH_READ
 WRITE = lib.PH_WRITE
@@ -46,13 +45,17 @@ _ACCEPTED = lib.PH_ACCEPTED
 _LISTEN = lib.PH_LISTEN
 _CLOSE_SENT = lib.PH_CLOSE_SENT
 _CLOSED = lib.PH_CLOSED
+_OPEN = lib.PH_OPEN
 _CLOSE_NOW = lib.PH_CLOSE_NOW
 
 COLLECT_LIMIT = 2 * MAX_EVENTS
 """Pieces collected before an early flush, so that pipelining can't make the list long."""
 
 ACCEPT_BATCH = 64
-"""Connections accepted in one turn, so that a flood of them doesn't starve those that are open."""
+"""Connections accepted in one turn: a flood of them must not starve those that are open."""
+
+STALL = 0.1
+"""Seconds that a turn's handlers may take before the peers' deadlines are moved by them."""
 
 MAX_WAIT = 1.0
 """Seconds: the longest sleep, since a library may have stolen the signal wake-up descriptor."""
@@ -60,15 +63,8 @@ MAX_WAIT = 1.0
 _NO_RUNS: list[int] = []
 
 
-class Handler(Waiter, Protocol):
-    """What the loop calls for a client's descriptor."""
-
-    def on_data(self, data: bytes, /) -> None: ...
-    def on_eof(self) -> None: ...
-    def on_error(self, error: int, /) -> None: ...
-    def on_writable(self) -> None: ...
-    def on_unsent(self, rest: bytes, error: int, /) -> None: ...
-    def on_closed(self) -> None: ...
+def _raise(_handler: object) -> None:
+    raise
 
 
 class Loop:
@@ -100,6 +96,8 @@ class Loop:
         self.clock = Clock()
         self.before_wait: Callable[[], None] | None = None
         """Called at the start of each turn, for what is done once for many requests."""
+        self.on_failure: Callable[[object], None] = _raise
+        """Called in the except clause for an exception of a handler, with the handler or None."""
         self.after_wait: Callable[[], None] | None = None
         """Called when a turn has waited, before any handler is."""
         self.next_deadline = float("inf")
@@ -150,11 +148,8 @@ class Loop:
     # Collecting output
 
     def collect(self, fd: int, pair: tuple[bytes, bytes]) -> None:
-        """Send head and body with the next flush.
-
-        Consecutive calls for one descriptor become one send. The handler hears of it only if the
-        socket does not take all: ``on_unsent``.
-        """
+        """Send head and body with the next flush; what follows for the same descriptor joins them.
+        The handler hears of it only if the socket does not take all: ``on_unsent``."""
         out = self.out_bytes
         out.extend(pair)
         nbytes = len(pair[0]) + len(pair[1])
@@ -179,16 +174,23 @@ class Loop:
         if runs and runs[-3] == fd:
             runs[-1] = _CLOSE_SENT
         else:
+            if len(runs) >= 3 * MAX_EVENTS:
+                self.flush()
+                runs = self.out_runs
             runs.extend((fd, 0, _CLOSE_SENT))
         self._closing.append(len(runs) - 3)
 
     def close(self, fd: int) -> None:
         """Close a client's descriptor at the next flush, whatever is left of its output."""
-        self.interest[fd] = 0
+        self.interest[fd] &= _OPEN
         self.handlers[fd] = None
         self.out_runs.extend((fd, 0, _CLOSE_NOW))
         if len(self.out_runs) >= 3 * MAX_EVENTS:
             self.flush()
+
+    def close_unowned(self, fd: int) -> None:
+        """Close an accepted descriptor that got no handler."""
+        self.out_runs.extend((fd, 0, _CLOSE_NOW))
 
     def shutdown_write(self, fd: int) -> None:
         """Send FIN; what comes is still received. An error shows at the next receive."""
@@ -269,6 +271,10 @@ class Loop:
         if self.before_wait is not None:
             self.before_wait()
         clock = self.clock
+        before = clock.now
+        clock.tick()
+        if clock.now - before > STALL:
+            self._forgive(clock.now - before)
         if self._deferred or self._soon or (self._closing and self.accept_room <= 0):
             # The last: somebody may wait to be accepted in the place of whoever is closed.
             wait_ms = 0
@@ -295,33 +301,57 @@ class Loop:
             self._dispatch()
         elif count < 0:
             raise OSError(-count, "epoll_wait")
-        for _ in range(len(self._soon)):
-            self._soon.popleft()()
+        if self._soon:
+            self._run_soon()
         if clock.now >= self.next_deadline:
-            self.next_deadline = min(queue.expire(clock.now) for queue in self.queues)
+            self._expire(clock.now)
+
+    def _forgive(self, stalled: float) -> None:
+        """Peers are not to blame for time in which the loop could not hear them."""
+        for queue in self.queues:
+            queue.postpone(stalled)
+        self.next_deadline += stalled
 
     def _dispatch(self) -> None:
         handlers = self.handlers
         slots = self._slots
         for fd, result, offset in self._pending:
-            if result > 0:
-                handler = handlers[fd]
-                if handler is None:
-                    continue
-                if result < _MORE:
-                    handler.on_data(slots[offset : offset + result])
+            try:
+                if result > 0:
+                    handler = handlers[fd]
+                    if handler is None:
+                        continue
+                    if result < _MORE:
+                        handler.on_data(slots[offset : offset + result])
+                    else:
+                        # There is more to receive, which a closing connection must know.
+                        self.interest[fd] |= READY
+                        handler.on_data(slots[offset : offset + (result - _MORE)])
+                        if self.interest[fd] & READ:
+                            self.resume(fd)
+                elif result == _ACCEPTED:
+                    self.on_accepted(fd, offset)
+                elif result == _READABLE:
+                    self._notify(fd)
                 else:
-                    # There is more to receive, which a closing connection must know.
-                    self.interest[fd] |= READY
-                    handler.on_data(slots[offset : offset + (result - _MORE)])
-                    if self.interest[fd] & READ:
-                        self.resume(fd)
-            elif result == _ACCEPTED:
-                self.on_accepted(fd, offset)
-            elif result == _READABLE:
-                self._notify(fd)
-            else:
-                self._handle_rest(fd, result)
+                    self._handle_rest(fd, result)
+            except Exception:
+                self.on_failure(handlers[fd] if fd < len(handlers) else None)
+
+    def _run_soon(self) -> None:
+        for _ in range(len(self._soon)):
+            work = self._soon.popleft()
+            try:
+                work()
+            except Exception:
+                self.on_failure(getattr(work, "__self__", None))
+
+    def _expire(self, now: float) -> None:
+        self.next_deadline = now  # Look again soon if somebody fails, who is out of its queue then.
+        try:
+            self.next_deadline = min(queue.expire(now) for queue in self.queues)
+        except Exception:
+            self.on_failure(None)
 
     def _handle_rest(self, fd: int, result: int) -> None:
         handler = self.handlers[fd]
@@ -354,13 +384,16 @@ class Loop:
 
     def stats(self) -> dict[str, int]:
         """Counters of the native side: turns and system calls since the start."""
-        native = self._native
-        names = ("turns", "wait_calls", "recv_calls", "send_calls", "accept_calls", "ctl_calls")
-        return {name: getattr(native, name) for name in (*names, "close_calls", "stale_events")}
+        return {name: getattr(self._native, name) for name in COUNTERS}
 
     def shut(self) -> None:
         """Send and close what is left, and give the loop's own resources back."""
+        for fd, result, _ in self._pending:
+            if result == _ACCEPTED:
+                self.close_unowned(fd)
         self.flush()
+        if self.before_wait is not None:
+            self.before_wait()
         self._epoll.close()
         del self._native, self._slots, self._events, self._out
         self._memory.release(self._pool)

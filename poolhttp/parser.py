@@ -57,6 +57,7 @@ class RequestParser:
         "_max_head",
         "_max_line",
         "_measuring",
+        "_open",
         "_overhead",
         "_policy",
         "_request",
@@ -88,6 +89,7 @@ class RequestParser:
         self._line_end = b""
         self._in_line = True
         self._lines = 0
+        self._open = 0
         self._measuring = False
         self._tail = b""
         self._blank = 0
@@ -127,6 +129,8 @@ class RequestParser:
     @property
     def is_head(self) -> bool:
         """The method is HEAD, as far as it is known: an error's answer then has no body."""
+        if self._request is not None:
+            return self._request.method == "HEAD"
         return bool(self._fed) and self._http.get_method() == b"HEAD"
 
     @property
@@ -177,9 +181,8 @@ class RequestParser:
         if self._spool is not None:
             request.nbytes = self._spool.nbytes
             request.body = self._spool.finish()
-        if not request.keep_alive:
-            # httptools refuses whatever follows a message with Connection: close.
-            self._rearm()
+        # httptools refuses whatever follows a message that it takes for the last one.
+        self._rearm()
         self.reset()
         return request
 
@@ -221,6 +224,10 @@ class RequestParser:
         self._lines += piece.count(b"\n")
         if self._lines > self._max_fields + 2:
             raise RequestError(431, "too many header fields")
+        end = piece.rfind(b"\n")
+        self._open = self._open + len(piece) if end < 0 else len(piece) - end - 1
+        if self._open > self._max_field_size and not self._in_line:
+            raise RequestError(431, "header field is too large")
         if self._fed > self._max_field_size:
             self._measuring = True
             if self._fed > self._max_head:
@@ -287,7 +294,6 @@ class RequestParser:
             method,
             self._target,
             self._http.get_http_version(),
-            self._http.should_keep_alive(),
             self._settings,
         )
         self._policy.apply(self._environ)

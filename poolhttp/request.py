@@ -77,7 +77,6 @@ def build_request(
     method: str,
     target: bytes,
     version: str,
-    keep_alive: bool,
     settings: Settings,
 ) -> Request:
     """Make a request of a head that httptools has parsed.
@@ -87,14 +86,12 @@ def build_request(
         method: as sent.
         target: the request target as sent.
         version: such as ``1.1``.
-        keep_alive: what httptools makes of version and Connection.
         settings: limits.
 
     Raises:
         RequestError: the request must not be served.
     """
     request = Request(environ)
-    request.keep_alive = keep_alive
     if version != "1.1":
         if version != "1.0":
             raise RequestError(400, f"HTTP version {version} is not served")
@@ -106,9 +103,8 @@ def build_request(
     environ["REQUEST_METHOD"] = method
     split_target(method, target, environ)
     connection = environ.get("HTTP_CONNECTION")
-    if connection is not None and keep_alive:
-        options = [each.strip(" \t").lower() for each in connection.split(",")]
-        request.keep_alive = keep_alive = "close" not in options
+    if connection is not None or not request.http11:
+        request.keep_alive = _persists(request.http11, connection or "")
     if method == "GET":
         request.memorable = (
             request.http11
@@ -117,6 +113,8 @@ def build_request(
         )
     else:
         request.method = method
+        if method == "PRI":
+            raise RequestError(400, "HTTP/2 is not served")
         if method == "HEAD":
             request.simple = False
         elif method == "CONNECT":
@@ -128,6 +126,15 @@ def build_request(
             raise RequestError(417, "unknown expectation")
         request.expect_continue = True
     return request
+
+
+def _persists(http11: bool, connection: str) -> bool:
+    """Whether the client lets the connection live (RFC 9112 section 9.3).
+
+    Not asked of httptools, which believes Proxy-Connection too.
+    """
+    options = {each.strip(" \t").lower() for each in connection.split(",")}
+    return "close" not in options and (http11 or "keep-alive" in options)
 
 
 def _check_host(host: str | None, required: bool) -> None:

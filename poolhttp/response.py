@@ -88,6 +88,8 @@ class Head:
     def __init__(self, status: str, headers: list[tuple[str, str]], server: bytes) -> None:
         self.status = check_status(status)
         self.code = int(status[:3])
+        if self.code < 200 and self.code != 101:
+            raise HeadError(f"status {status!r} can't be final (RFC 9110 section 15.2)")
         self.content_length: int | None = None
         self.close = False
         self.upgrade = False
@@ -208,6 +210,19 @@ def check_field(name: Any, value: Any) -> str:
         # The value itself may be a secret or an attack, and is not for the log.
         raise HeadError(f"header {name} has a character that must not be sent")
     return name
+
+
+def encode_fields(headers: Any) -> bytes:
+    """Encode the lines of (name, value) pairs of str or bytes, checked.
+
+    Raises:
+        HeadError: a field must not be sent.
+    """
+    lines = []
+    for pair in headers:
+        name, value = (part.decode("latin-1") if isinstance(part, bytes) else part for part in pair)
+        lines.append(f"{check_field(name, value)}: {value}\r\n")
+    return "".join(lines).encode("latin-1")
 
 
 class HeadCache:

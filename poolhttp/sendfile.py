@@ -26,6 +26,19 @@ FILE_STEP = 2 * 1024 * 1024
 """Bytes of one sendfile(2), so that one fast reader can't hold the loop (nginx: the same 2 MiB)."""
 
 
+def as_buffer(item: object) -> Buffer:
+    """Return what an app gave as a buffer of which ``len`` is the number of bytes.
+
+    Raises:
+        TypeError: it isn't bytes-like (PEP 3333 wants bytes).
+    """
+    if isinstance(item, (bytes, bytearray)):
+        return item
+    if isinstance(item, memoryview):
+        return item.cast("B") if item.c_contiguous else item.tobytes()
+    raise TypeError(f"the app's body must be bytes, not {type(item).__name__}")
+
+
 def write(fd: int, buffers: Sequence[Buffer]) -> int:
     """Write the buffers, in order, as far as the socket takes them.
 

@@ -12,7 +12,7 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any
 
 from poolhttp.appcontext import App, AppContext, base_environ, roomy
@@ -165,10 +165,11 @@ class Server:
         base = {**base_environ(settings), **self.environ}
         for sock in self._sockets:
             self._listeners[sock.fileno()] = Listener(sock, settings, base)
-        if self._max_requests and settings.keepalive:
+        if self._max_requests:
             self.service.left = self._max_requests
         loop.on_accepted = self._on_accepted
         loop.after_wait = self._after_wait
+        loop.on_failure = self._on_failure
         loop.accept_room = settings.worker_connections
         loop.add_notifier(self._wake_read, self._on_wake)
         self._resume_accepting()
@@ -191,6 +192,12 @@ class Server:
                 self.on_tick()
             if now >= self._retry_accept:
                 self._resume_accepting()
+
+    def _on_failure(self, handler: object) -> None:
+        """Our own fault, in one connection: it must not be the others'."""
+        self.log.exception("BUG: %r failed and is closed", handler)
+        if isinstance(handler, Connection):
+            handler.close()
 
     def _on_wake(self) -> None:
         with suppress(BlockingIOError):
@@ -288,9 +295,9 @@ class Server:
 
     def _empty_accept_queues(self) -> None:
         """Whoever the kernel has let in gets an answer."""
-        for sock in self._sockets:
-            if sock.family != socket.AF_UNIX:
-                prepare(sock, defer_accept=False)
+        for sock in self._owned:
+            # Others may still accept from sockets that were given to us.
+            prepare(sock, defer_accept=False)
         if not self._accepting:
             return
         before = -1
@@ -324,10 +331,16 @@ class Server:
     def _shut(self) -> None:
         self._close_listeners()
         if hasattr(self, "loop"):
-            for handler in list(self.loop.handlers):
-                if isinstance(handler, Connection):
-                    handler.close()
-            self.loop.shut()
+            with ExitStack() as stack:
+                stack.callback(self._close_wake)
+                stack.callback(self.loop.shut)
+                for handler in self.loop.handlers:
+                    if isinstance(handler, Connection):
+                        stack.callback(handler.close)
+        else:
+            self._close_wake()
+
+    def _close_wake(self) -> None:
         with self._wake_lock:
             os.close(self._wake_read)
             os.close(self._wake_write)

@@ -201,7 +201,7 @@ class Service:
         self.proxies = PeerList(settings.proxy_allow_ips)
         self.keepalive = settings.keepalive
         self.write_timeout_ms = int(settings.write_timeout * 1000) or None
-        self.left = float("inf") if settings.keepalive else 0.0
+        self.left = float("inf")
         """Requests until connections are no longer kept alive."""
         self.run = scheduler.run
         self.whole_heads = WholeHeadParser(settings)

@@ -48,7 +48,7 @@ def split_target(method: str, target: bytes, environ: dict[str, Any]) -> None:
     environ["RAW_URI"] = path = raw
     query = ""
     if target[:1] != b"/" or method == "CONNECT":
-        path, query = _split_other_form(method, raw)
+        path, query = _split_other_form(method, raw, environ)
     else:
         if "#" in path:
             path = path.partition("#")[0]
@@ -60,7 +60,7 @@ def split_target(method: str, target: bytes, environ: dict[str, Any]) -> None:
     environ["QUERY_STRING"] = query
 
 
-def _split_other_form(method: str, raw: str) -> tuple[str, str]:
+def _split_other_form(method: str, raw: str, environ: dict[str, Any]) -> tuple[str, str]:
     """Return path and query of a target in absolute, authority or asterisk form."""
     if method == "CONNECT":
         if _AUTHORITY.fullmatch(raw) is None:
@@ -76,4 +76,9 @@ def _split_other_form(method: str, raw: str) -> tuple[str, str]:
         parts = urlsplit(raw)
     except ValueError:
         raise RequestError(400, "malformed request target") from None
+    authority = parts.netloc.rpartition("@")[2]
+    if not authority or not check_host(authority):
+        raise RequestError(400, "malformed authority in the request target")
+    # RFC 9112 section 3.2.2: what the Host field says must be ignored.
+    environ["HTTP_HOST"] = authority
     return parts.path, parts.query

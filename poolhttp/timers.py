@@ -60,6 +60,12 @@ class DeadlineQueue:
             entries.append((waiter, due))
         self._due = dict(sorted(entries, key=lambda entry: entry[1]))
 
+    def postpone(self, span: float) -> None:
+        """Make everybody due ``span`` seconds later; O(n)."""
+        for waiter in self._due:
+            waiter.deadline += span
+            self._due[waiter] += span
+
     def expire(self, now: float) -> float:
         """Call ``on_timeout`` of whoever is due; return the time of the next look."""
         while self._due:

@@ -125,7 +125,11 @@ class Transport(ABC):
             self._keep(buffers, taken)
             if len(buffers) > IOV_MAX:
                 # Perhaps the call was full and not the socket: then no edge would come.
-                self._write_out()
+                try:
+                    self._write_out()
+                except OSError:
+                    self._lose()
+                    raise
 
     def _keep(self, buffers: list[Buffer], taken: int) -> None:
         """Keep what the socket did not take and wait for the next edge."""
@@ -146,6 +150,8 @@ class Transport(ABC):
         if self.state is State.IDLE:
             self._enter(Event.UNSENT)
             self.service.loop.pause(self.fd)
+        elif self.state is State.WRITING:
+            self._wait()
 
     def on_writable(self) -> None:
         """The socket has room again."""
@@ -258,7 +264,8 @@ class Transport(ABC):
         """No edge came, but the kernel's own buffer is large: has the peer taken of that since the
         last look?"""
         left = unacknowledged(self.fd)
-        if left != self.counted:
+        # Without an outbox nothing waits for the peer: the app is still at work.
+        if self.outbox is None or left != self.counted:
             self.counted = left
             self._wait()
         else:

@@ -25,6 +25,12 @@ MAX_RUNS = 4 * MAX_EVENTS
 MAX_TABLE = 1 << 20
 """Descriptors that the per-fd tables reach; 5 bytes each, of which the kernel maps what is used."""
 
+COUNTERS = (
+    "turns", "wait_calls", "recv_calls", "send_calls", "accept_calls", "ctl_calls", "close_calls",
+    "stale_events",
+)  # fmt: skip
+"""What the native side counts."""
+
 PEER_SIZE = 28
 PEER_KEY = 24
 """Bytes of a ``ph_peer``, and of its part before the port."""

@@ -22,14 +22,6 @@ from poolhttp.settings import Settings
 _EMPTY_LINE = b"\r\n\r\n"
 _CR = 13
 _TAB = 9
-_KEEP_ALIVE = {
-    ("1.1", ""): True,
-    ("1.1", "keep-alive"): True,
-    ("1.1", "close"): False,
-    ("1.0", ""): False,
-    ("1.0", "keep-alive"): True,
-    ("1.0", "close"): False,
-}
 
 
 class WholeHeadParser:
@@ -84,6 +76,7 @@ class WholeHeadParser:
             or lines > self._max_lines
             or len(environ) != size
             or "" in environ
+            or "HTTP_PROXY_CONNECTION" in environ
             or "CONTENT_LENGTH" in environ
             or "HTTP_TRANSFER_ENCODING" in environ
         ):
@@ -94,13 +87,9 @@ class WholeHeadParser:
         version = self._versions.get(head[end - 10 : end - 2])
         if head.find(b"\n") + 1 != end or version is None:
             return None
-        # httptools has forgotten it by now; other values are the general parser's.
-        keep_alive = _KEEP_ALIVE.get((version, environ.get("HTTP_CONNECTION", "").lower()))
         # httptools leaves white space behind values, which is as rare as tabs are.
-        if keep_alive is None or _TAB in head or b" \r" in head:
+        if _TAB in head or b" \r" in head:
             return None
-        request = build_request(
-            environ, method.decode("ascii"), target, version, keep_alive, self._settings
-        )
+        request = build_request(environ, method.decode("ascii"), target, version, self._settings)
         policy.apply(environ)
         return request

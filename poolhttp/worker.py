@@ -200,8 +200,8 @@ class EpollWorker(Worker):  # type: ignore[misc]
     def _after_response(self, response: Response) -> None:
         if self._access is not None:
             self._access.add(response)
-        request, answer = RequestView(response), ResponseView(response)
         try:
+            request, answer = RequestView(response), ResponseView(response)
             if self._logs:
                 self.log.access(answer, request, response.environ, elapsed(response))
             if _is_changed(self.cfg.post_request):
@@ -236,8 +236,8 @@ class EpollWorker(Worker):  # type: ignore[misc]
             try:
                 handler.stream.write(text)
                 handler.flush()
-            except OSError:
-                self.log.exception("Can't write the access log")
+            except (OSError, ValueError) as exc:
+                self.log.error("Can't write the access log: %s", exc)
             finally:
                 handler.release()
 

@@ -22,13 +22,19 @@ from poolhttp.response import (
     Framing,
     Head,
     HeadError,
-    check_field,
     choose_framing,
     connection_line,
+    encode_fields,
 )
-from poolhttp.sendfile import Buffer
+from poolhttp.sendfile import Buffer, as_buffer
 
-ENDED: dict[str, Any] = {"REQUEST_METHOD": "ended", "RAW_URI": "request"}
+ENDED: dict[str, Any] = {
+    "REQUEST_METHOD": "ended",
+    "RAW_URI": "request",
+    "SERVER_PROTOCOL": "",
+    "QUERY_STRING": "",
+    "wsgi.url_scheme": "",
+}
 """The environ of a response that has ended: the real one refers to the response, by
 wsgi.early_hints, and a reference cycle would be left to the garbage collector."""
 
@@ -78,7 +84,8 @@ class Response:
         self.environ = environ
 
     def __str__(self) -> str:
-        return f"{self.environ['REQUEST_METHOD']} {self.environ['RAW_URI']}"
+        # The app may have emptied its environ.
+        return f"{self.environ.get('REQUEST_METHOD')} {self.environ.get('RAW_URI')}"
 
     @property
     def close_delimited(self) -> bool:
@@ -128,7 +135,7 @@ class Response:
         """
         if self.finished:
             raise ValueError("write was called after the response had ended")
-        self._send_item(data, None)
+        self._send_item(as_buffer(data), None)
         if self.sink.backlog > self.context.output_limit:
             self.sink.drain(self.context.output_limit)
 
@@ -143,12 +150,7 @@ class Response:
         """
         if self.head_sent or self.finished or not self.request.http11:
             return
-        lines = [b"HTTP/1.1 103 Early Hints\r\n"]
-        for name, value in headers:
-            name, value = _as_text(name), _as_text(value)
-            lines.append(f"{check_field(name, value)}: {value}\r\n".encode("latin-1"))
-        lines.append(b"\r\n")
-        block = b"".join(lines)
+        block = b"HTTP/1.1 103 Early Hints\r\n" + encode_fields(headers) + b"\r\n"
         self.sink.send([block], len(block))
 
     # Running
@@ -211,13 +213,17 @@ class Response:
     def _note_end(self, sent: int) -> None:
         self.sent = sent
         if self.context.after_response is not None:
-            self.context.after_response(self)
+            try:
+                self.context.after_response(self)
+            except Exception:
+                self.context.log.exception("Can't log or report a response (%s)", self)
 
     def _start_iterating(self, iterable: Any) -> None:
         self._iterator = iter(iterable)
         try:
             self._known_single = len(iterable) == 1
-        except TypeError:
+        except Exception:
+            # No length, or an object that only has the name of one.
             self._known_single = False
 
     def pump(self) -> None:
@@ -240,10 +246,11 @@ class Response:
             except StopIteration:
                 self._end()
                 return
+            item = as_buffer(item)
             self._send_item(item, len(item) if self._known_single else None)
             produced += len(item)
-            if self._framing is Framing.LENGTH and not self._left and self.head_sent:
-                # PEP 3333: stop iterating when enough has been sent.
+            if self.head_sent and not self._left and self._framing <= Framing.LENGTH:
+                # PEP 3333: stop iterating when enough has been sent. HEAD needs nothing at all.
                 self._end()
                 return
         sink.pump_later()
@@ -253,11 +260,12 @@ class Response:
     def _send_all(self, items: Any) -> None:
         """Hand over a list or tuple, whose items need no call of the app."""
         if len(items) == 1:
-            self._send_item(items[0], len(items[0]) if not self.head_sent else None)
+            item = as_buffer(items[0])
+            self._send_item(item, len(item) if not self.head_sent else None)
             return
         nbytes = 0
+        items = [as_buffer(item) for item in items]
         for item in items:
-            _check_item(item)
             nbytes += len(item)
         buffers: list[Buffer] = [] if self.head_sent else [self._begin(nbytes)]
         total = len(buffers[0]) if buffers else 0
@@ -268,7 +276,6 @@ class Response:
 
     def _send_item(self, item: Any, length: int | None) -> None:
         """Frame and hand over one item; the first one takes the head with it."""
-        _check_item(item)
         if not item and length is None:
             return
         buffers: list[Buffer] = []
@@ -290,7 +297,10 @@ class Response:
             head, request.method, request.http11, length
         )
         self.keep_alive = (
-            request.keep_alive and not head.close and self._framing is not Framing.CLOSE
+            request.keep_alive
+            and not head.close
+            and self._framing is not Framing.CLOSE
+            and head.code != 101
         )
         self.head_sent = True
         connection = connection_line(request.http11, self.keep_alive, head.upgrade)
@@ -346,10 +356,10 @@ class Response:
     def _fail(self, exc: BaseException) -> None:
         """The app raised, or its client is gone."""
         log = self.context.log
-        if self.context.exiting or not isinstance(exc, (Exception, SystemExit)):
+        if self.context.exiting or isinstance(exc, KeyboardInterrupt):
             self.abort()
             raise exc
-        if isinstance(exc, ConnectionError) and self.sink.broken:
+        if isinstance(exc, OSError) and self.sink.broken:
             log.debug("client left during the response (%s)", self)
         else:
             log.error("Error handling request (%s)", self, exc_info=exc)
@@ -370,8 +380,8 @@ class Response:
         if close is not None:
             try:
                 close()
-            except (Exception, SystemExit) as exc:
-                if self.context.exiting:
+            except BaseException as exc:
+                if self.context.exiting or isinstance(exc, KeyboardInterrupt):
                     raise
                 self.context.log.error("Error in close() (%s)", self, exc_info=exc)
         if self.request.body is not None:
@@ -379,12 +389,3 @@ class Response:
         if self.context.observed:
             self._note_end(self.sent)
         self.environ = ENDED
-
-
-def _check_item(item: Any) -> None:
-    if not isinstance(item, (bytes, bytearray, memoryview)):
-        raise TypeError(f"the app's body must be bytes, not {type(item).__name__}")
-
-
-def _as_text(part: Any) -> Any:
-    return part.decode("latin-1") if isinstance(part, bytes) else part

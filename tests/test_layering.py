@@ -41,10 +41,11 @@ LAYERS: tuple[dict[str, set[str]], ...] = (
         "outbox": {"sendfile"},
         "response": set(),
         "turnmemory": {"_native", "bufpool"},
+        "handler": {"timers"},
     },
     # 2: the loop, requests, and what surrounds an app
     {
-        "loop": {"_native", "bufpool", "timers", "turnmemory"},
+        "loop": {"_native", "bufpool", "handler", "timers", "turnmemory"},
         "request": {"errors", "settings", "target"},
         "appcontext": {"filewrapper", "response", "sendfile", "settings", "timers"},
     },
@@ -60,7 +61,7 @@ LAYERS: tuple[dict[str, set[str]], ...] = (
         "scheduler": {"wsgi"},
         "access": {"wsgi"},
         "gunicorn_views": {"request", "wsgi"},
-        "supervised": {"apploader"},
+        "supervised": {"apploader", "version"},
     },
     # 5: what connections share
     {

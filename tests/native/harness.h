@@ -60,7 +60,7 @@ static void make_pair(int pair[2]) {
 /* A pair whose first end the loop knows, as an accepted connection. */
 static void make_client(ph_loop *loop, int pair[2]) {
     make_pair(pair);
-    CHECK(ph_watch(loop, pair[0], PH_READ, CLIENT | EPOLLET) == 0);
+    CHECK(ph_watch(loop, pair[0], PH_OPEN | PH_READ, CLIENT | EPOLLET) == 0);
 }
 
 static void set_out(ph_loop *loop, int i, int fd, int nbytes, int closing) {

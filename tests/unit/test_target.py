@@ -75,6 +75,8 @@ def test_known_hosts_are_bounded() -> None:
 def test_a_target_in_a_good_form(method: str, raw: bytes, path: str, query: str) -> None:
     environ: dict[str, Any] = {}
     split_target(method, raw, environ)
+    host = environ.pop("HTTP_HOST", None)
+    assert (host is not None) is (b"://" in raw), "absolute form names the host, no other does"
     assert environ == {"RAW_URI": raw.decode(), "PATH_INFO": path, "QUERY_STRING": query}
 
 
