@@ -131,7 +131,9 @@ def quick(data: bytes) -> Request | None:
     return WholeHeadParser(SETTINGS).parse(data, BASE, POLICY)
 
 
-@pytest.mark.parametrize("target", ["http://b.example/p", "HTTP://b.example", "https://u@b.example"])
+@pytest.mark.parametrize(
+    "target", ["http://b.example/p", "HTTP://b.example", "https://u@b.example"]
+)
 def test_the_host_of_an_absolute_target_wins(target: str) -> None:
     """RFC 9112 section 3.2.2: the Host field is ignored then."""
     data = f"GET {target} HTTP/1.1\r\nHost: a.example\r\n\r\n".encode()

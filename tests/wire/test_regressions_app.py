@@ -21,7 +21,7 @@ class PanicError(BaseException):
     """No Exception, as those of some libraries (pyo3's PanicException)."""
 
 
-# 4
+# Exceptions that are no Exception
 
 UNUSUAL = [GeneratorExit, asyncio.CancelledError, PanicError]
 
@@ -86,7 +86,7 @@ def test_an_unusual_exception_ends_its_request_only(
     assert kind.__name__ in server.log_text()
 
 
-# 8
+# HEAD
 
 
 def test_head_does_not_wait_for_the_end_of_a_stream(serve: Serve) -> None:
@@ -106,7 +106,7 @@ def test_head_does_not_wait_for_the_end_of_a_stream(serve: Serve) -> None:
     assert stream.closed == 1
 
 
-# 10
+# Buffers whose len() is not their bytes
 
 WORDS = memoryview(array("I", [0x41424344] * 5))
 """20 bytes; its len() is 5."""
@@ -163,7 +163,7 @@ def test_buffers_are_measured_by_their_bytes(serve: Serve, item: memoryview) -> 
             assert exchange(sock, message(f"GET {path} HTTP/1.1")).body == item.tobytes()
 
 
-# 13
+# Statuses that are no answer
 
 
 @pytest.mark.parametrize("status", ["100 Continue", "103 Early Hints", "102 Processing"])
@@ -178,7 +178,7 @@ def test_an_interim_status_is_no_answer(serve: Serve, status: str, body: tuple[b
     assert "Error handling request" in server.log_text()
 
 
-# 23
+# Iterables
 
 
 class Unmeasurable:
@@ -203,5 +203,3 @@ def test_an_iterable_without_a_length_is_sent(serve: Serve, error: Exception) ->
     with serve(app).connect() as sock:
         for _ in range(2):
             assert exchange(sock, GET).body == b"ab"
-
-

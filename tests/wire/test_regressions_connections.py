@@ -12,7 +12,6 @@ import struct
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from typing import Any
 
 import pytest
 from live import (
@@ -116,7 +115,7 @@ def none_is_mistaken(server: LiveServer) -> None:
     assert server.server.loop.accept_room == Settings().worker_connections - len(active)
 
 
-# 1
+# Peers that have left
 
 
 def test_reset_behind_expect_is_survived(serve: Serve) -> None:
@@ -132,7 +131,7 @@ def test_reset_behind_expect_is_survived(serve: Serve) -> None:
     assert "Traceback" not in server.log_text()
 
 
-# 2
+# Flushing while responses are collected
 
 PER_CLIENT = [7, 8, 9, 16]
 """Pipelined requests, so that an early flush comes with a client's last one or in between: it does
@@ -174,7 +173,7 @@ def test_an_early_flush_truncates_nothing(serve: Serve, last: bytes, requests: i
     assert server.ask(GET).status == 200
 
 
-# 3
+# Apps that ignore a reset
 
 
 def test_a_reset_that_the_app_swallows_closes_once(serve: Serve) -> None:
@@ -200,15 +199,13 @@ def test_a_reset_that_the_app_swallows_closes_once(serve: Serve) -> None:
     none_is_mistaken(server)
 
 
-# 5
+# Requests that are counted
 
 
 def test_max_requests_without_keepalive() -> None:
     """Connections that are never kept alive don't make each request the last one."""
     limit = 5
-    server = Server(
-        hello, bind=["127.0.0.1:0"], settings=Settings(keepalive=0), max_requests=limit
-    )
+    server = Server(hello, bind=["127.0.0.1:0"], settings=Settings(keepalive=0), max_requests=limit)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     try:
@@ -226,15 +223,15 @@ def test_max_requests_without_keepalive() -> None:
         thread.join(TIMEOUT)
 
 
-# 6
+# Deadlines
 
 
-@pytest.mark.parametrize("length", [None, 512])
+@pytest.mark.parametrize("length", [None, 400])
 def test_a_stream_longer_than_write_timeout_reaches_a_prompt_reader(
     serve: Serve, length: int | None
 ) -> None:
     """Over many turns (of 64 items) nothing is ever kept: the client is not late, the app is."""
-    items = 512
+    items = 400
 
     def app(_environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         start_response("200 OK", [] if length is None else [("Content-Length", str(length))])
@@ -242,13 +239,8 @@ def test_a_stream_longer_than_write_timeout_reaches_a_prompt_reader(
             select.select([], [], [], 0.002)
             yield b"x"
 
-    with serve(app, write_timeout=0.2).connect() as sock:
+    with serve(app, write_timeout=0.1).connect() as sock:
         assert exchange(sock, GET).body == b"x" * items
-        sock.sendall(GET)
-        assert read_response(sock).body == b"x" * items
-
-
-# 9
 
 
 def test_idle_clients_do_not_pay_for_a_handler(serve: Serve) -> None:
@@ -265,9 +257,6 @@ def test_idle_clients_do_not_pay_for_a_handler(serve: Serve) -> None:
         select.select([], [], [], 3 * SHORT_KEEPALIVE)
     for sock in socks:
         assert read_response(sock).status == 200
-
-
-# 12 and 21
 
 
 def test_a_last_request_behind_its_deadline_closes_once(serve: Serve) -> None:
@@ -289,6 +278,9 @@ def test_a_last_request_behind_its_deadline_closes_once(serve: Serve) -> None:
     outlast_keepalive(server, [])
     assert server.server.nconnections == 0
     assert server.server.loop.stats()["close_calls"] - closes <= len(socks) + 2
+
+
+# Errors for HEAD
 
 
 def _over_the_limit(sock: socket.socket) -> int:
@@ -316,5 +308,3 @@ def test_an_error_for_a_head_with_a_body_has_none(
         response = read_response(sock, "HEAD")
         assert (response.status, response.closes) == (status, True)
         assert read_to_eof(sock) == b""
-
-
