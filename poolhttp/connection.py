@@ -26,7 +26,12 @@ REQUESTS_PER_TURN = 16
 _TAKEN: dict[str, Any] = {}
 
 # The hot walk takes two steps in one and doesn't change its deadline queue; the table allows it.
+# Names of the module's own, since looking up a member of an Enum costs more than comparing it.
 _IDLE = State.IDLE
+_READING_HEAD = State.READING_HEAD
+_READING_BODY = State.READING_BODY
+_WRITING = State.WRITING
+_CLOSED = State.CLOSED
 _RUNNING = walk(State.IDLE, Event.FIRST_BYTE, Event.REQUEST_DONE, Event.APP_CALLED)
 assert walk(State.READING_HEAD, Event.REQUEST_DONE, Event.APP_CALLED) is _RUNNING
 assert walk(State.READING_BODY, Event.REQUEST_DONE, Event.APP_CALLED) is _RUNNING
@@ -48,14 +53,14 @@ class Connection(Transport):
 
     def expect_head(self) -> None:
         """Begin the wait for a first request, unless it came with the connection."""
-        if self.queue is None and self.state <= State.READING_BODY:
+        if self.queue is None and self.state <= _READING_BODY:
             self._wait()
 
     # Reading the request
 
     def on_data(self, data: bytes) -> None:
         """The loop received something."""
-        if self.parser is None and not self.input and self.state <= State.READING_HEAD:
+        if self.parser is None and not self.input and self.state <= _READING_HEAD:
             known = self.profile.heads.get(data)
             if known is not None:
                 self._walk(known[0], known[1].copy())
@@ -79,7 +84,7 @@ class Connection(Transport):
     def _advance(self, data: bytes) -> None:
         """Parse and answer what has arrived, as far as it goes."""
         budget = REQUESTS_PER_TURN
-        while data and self.state <= State.READING_BODY:
+        while data and self.state <= _READING_BODY:
             if not budget:
                 self.service.loop.pause(self.fd)
                 self.service.loop.call_soon(self._go_on)
@@ -93,7 +98,7 @@ class Connection(Transport):
             # The environ will refer to the response, which refers to the request: no cycle.
             environ, request.environ = request.environ, _TAKEN
             self._walk(request, environ)
-        if self.state <= State.WRITING:
+        if self.state <= _WRITING:
             self.input = data
             if self.peer_eof and not data and self.state is _IDLE:
                 self._close_idle()
@@ -198,7 +203,7 @@ class Connection(Transport):
             request = request.closing()
         response = Response(service.context, self, request, environ)
         small = service.run(response)
-        if small is None or self.outbox is not None or self.state is State.CLOSED:
+        if small is None or self.outbox is not None or self.state is _CLOSED:
             self._walk_on(response, small)
             return
         loop = service.loop
@@ -211,13 +216,13 @@ class Connection(Transport):
                 self._wait()
             loop.collect(self.fd, small)
         else:
-            self.state = State.WRITING
+            self.state = _WRITING
             self.keep_alive = False
             loop.collect(self.fd, small)
             self._after_collecting(lingering=request.keep_alive)
 
     def _after_collecting(self, *, lingering: bool) -> None:
-        if self.outbox is None and self.state is State.WRITING:
+        if self.outbox is None and self.state is _WRITING:
             self._flushed(lingering=lingering)
 
     def _walk_on(self, response: Response, small: tuple[bytes, bytes] | None) -> None:

@@ -214,7 +214,8 @@ class Service:
             State.QUEUED: None,
             State.RUNNING: None,
             State.WRITING: DeadlineQueue(settings.write_timeout),
-            State.LINGERING: DeadlineQueue(settings.linger_timeout),
+            # A queue takes 0 for "never"; here it means "at once".
+            State.LINGERING: DeadlineQueue(settings.linger_timeout or 1e-3),
             State.CLOSED: None,
         }
         loop.queues.extend(queue for queue in self.queues.values() if queue is not None)

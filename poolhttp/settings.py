@@ -29,7 +29,7 @@ class SettingsError(ValueError):
 
 @dataclass(frozen=True)
 class Settings:
-    """Limits and timeouts. Times are in seconds, sizes in bytes; 0 switches a timeout off.
+    """Limits and timeouts. Times are in seconds, sizes in bytes; what 0 means stands with each.
 
     Raises:
         SettingsError: a value is out of range; the message starts with the field's name.
@@ -40,17 +40,19 @@ class Settings:
 
     head_timeout: float = 30.0
     """From a request's first byte, or from accept, to the end of its head; more bytes don't
-    extend it (slowloris). 408 when over, or a silent close if nothing was sent."""
+    extend it (slowloris). 408 when over, or a silent close if nothing was sent. 0: no limit."""
 
     body_timeout: float = 30.0
-    """The longest pause while a request body arrives; each byte extends it. 408 when over."""
+    """The longest pause while a request body arrives; each byte extends it. 408 when over. 0: no
+    limit."""
 
     write_timeout: float = 30.0
-    """The longest time in which a peer takes nothing of a response; the connection is cut."""
+    """The longest time in which a peer takes nothing of a response; the connection is cut, at the
+    latest after twice this time. 0: no limit."""
 
     linger_timeout: float = 2.0
     """How long to discard what the peer still sends after a closing response, so that a reset
-    doesn't destroy it on its way (RFC 9112 section 9.6). Apache and nginx use 2 to 5."""
+    doesn't destroy it on its way (RFC 9112 section 9.6). Apache and nginx use 2 to 5. 0: don't."""
 
     graceful_timeout: float = 30.0
     """How long a graceful stop waits for requests that are under way."""

@@ -26,6 +26,11 @@ LINGER_BYTES = 256 * 1024
 """Bytes discarded in LINGERING before the connection is cut all the same; arbitrary."""
 
 
+# Looking up a member of an Enum costs more than a connection can spend on it.
+_READING_HEAD = State.READING_HEAD
+_CLOSED = State.CLOSED
+
+
 class Transport(ABC):
     """What a connection is apart from its requests.
 
@@ -65,7 +70,7 @@ class Transport(ABC):
         self.profile = profile
         self.address = address
         self.port = port
-        self.state = State.READING_HEAD
+        self.state = _READING_HEAD
         self.queue: DeadlineQueue | None = None
         self.deadline = 0.0
         self.input = b""
@@ -274,7 +279,7 @@ class Transport(ABC):
 
     def on_closed(self) -> None:
         """The last response was sent whole, and the descriptor closed behind it."""
-        self.state = State.CLOSED
+        self.state = _CLOSED
         if self.queue is not None:
             self.queue.leave(self)
         self.service.on_closed(self)

@@ -16,6 +16,7 @@ import logging
 import os
 import sys
 from contextlib import suppress
+from dataclasses import replace
 from types import FrameType
 from typing import Any
 
@@ -112,6 +113,9 @@ class EpollWorker(Worker):  # type: ignore[misc]
         self.notify()
         limit = self.max_requests
         settings = settings_from(self.cfg)
+        # The arbiter kills at graceful_timeout: what is done then should be done by ourselves.
+        drain = max(0.9 * settings.graceful_timeout, settings.graceful_timeout - 1.0)
+        settings = replace(settings, graceful_timeout=drain)
         self._errors = ErrorStream(WSGIErrorsWrapper(self.cfg))
         self.server = server = Server(
             self.wsgi,

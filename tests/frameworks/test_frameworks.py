@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
@@ -66,7 +66,7 @@ def test_post_form(server: Server, session: requests.Session) -> None:
 
 
 def test_json(server: Server, session: requests.Session) -> None:
-    value = {"text": "ü\n\"'", "list": [1, 2.5, None, True], "object": {"": {}}}
+    value: Any = {"text": "ü\n\"'", "list": [1, 2.5, None, True], "object": {"": {}}}
     assert session.post(f"{server.url}/json", json=value, timeout=TIMEOUT).json() == value
 
 
