@@ -14,4 +14,4 @@ class Scheduler:
 
     run = staticmethod(Response.run)
     """``run(response)`` calls the app; see :meth:`poolhttp.wsgi.Response.run`. Nothing stands
-    between, as long as there is nothing to decide: a frame is a fortieth of a request."""
+    between, as long as there is nothing to decide."""

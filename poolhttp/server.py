@@ -325,7 +325,7 @@ class Server:
         for state in (State.IDLE, State.READING_HEAD):
             queue = self.service.queues[state]
             if queue is not None:
-                queue.shorten(latest, lambda each: each.parser is None)  # type: ignore[attr-defined]
+                queue.shorten(latest, _has_no_request)
         self.loop.next_deadline = min(self.loop.next_deadline, latest)
 
     def _shut(self) -> None:
@@ -354,6 +354,10 @@ class Server:
             if path and not path.startswith("\0"):
                 with suppress(OSError):
                     os.unlink(path)
+
+
+def _has_no_request(waiter: object) -> bool:
+    return isinstance(waiter, Connection) and waiter.parser is None
 
 
 def serve(app: App, bind: str | Sequence[str] = "127.0.0.1:8000", **settings: Any) -> None:

@@ -14,7 +14,7 @@ from poolhttp.apploader import load_app
 from poolhttp.version import __version__
 
 
-class SupervisedApplication(BaseApplication):  # type: ignore[misc]
+class SupervisedApplication(BaseApplication):  # type: ignore[misc]  # gunicorn is untyped
     """A gunicorn application configured by a dict instead of a command line.
 
     Args:

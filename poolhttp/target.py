@@ -13,7 +13,8 @@ from urllib.parse import unquote_to_bytes, urlsplit
 from poolhttp.errors import RequestError
 
 _REG_NAME = r"(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*"
-_HOST = re.compile(rf"(?:{_REG_NAME}|\[[0-9A-Fa-f:.]+\]|\[v[0-9A-Fa-f]+\.[\w.~!$&'()*+,;=:-]+\])(?::[0-9]*)?", re.ASCII)  # fmt: skip  # noqa: E501
+_IP_LITERAL = r"\[[0-9A-Fa-f:.]+\]|\[v[0-9A-Fa-f]+\.[\w.~!$&'()*+,;=:-]+\]"
+_HOST = re.compile(rf"(?:{_REG_NAME}|{_IP_LITERAL})(?::[0-9]*)?", re.ASCII)
 _AUTHORITY = re.compile(r"[^/?#@\s]+:[0-9]+")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 

@@ -60,7 +60,7 @@ class WholeHeadParser:
         self._targets.clear()
         if request is None or not request.keep_alive:
             # Brings httptools to a message's start; after Connection: close it would refuse more.
-            self._http.__init__(self)  # type: ignore[misc]
+            self._http.__init__(self)  # type: ignore[misc]  # its only way
         return request
 
     def _build(self, head: bytes, environ: dict[str, Any], policy: FieldPolicy) -> Request | None:

@@ -68,7 +68,7 @@ def settings_from(cfg: Any) -> Settings:
     return Settings(**{**given, **environment_settings(os.environ)})
 
 
-class EpollWorker(Worker):  # type: ignore[misc]
+class EpollWorker(Worker):  # type: ignore[misc]  # gunicorn is untyped
     """A gunicorn worker whose connections live on one edge-triggered epoll loop."""
 
     server: Server | None = None
