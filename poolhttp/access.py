@@ -1,5 +1,9 @@
 """The access log: Apache-style lines, made of what the format asks for and written once per turn.
 
+A format becomes two generated functions. One puts the values in as they are, and looks whether the
+finished line has a character that might need escaping; if so, the other makes it, escaping each.
+A format's text gets into their source as string literals only.
+
 Lives here: gunicorn's ``access_log_format`` language. Must not live here: where the lines go (a
 ``write`` function is given), log levels.
 """
@@ -14,27 +18,35 @@ import re
 import time
 from collections.abc import Callable
 from functools import lru_cache
-from typing import TypeAlias
+from typing import Any
 
 from poolhttp.wsgi import Response
 
 DEFAULT_FORMAT = '%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s"'
 
-Atom: TypeAlias = Callable[[Response, float], str]
-
 _ATOM = re.compile(r"%\((\{[^}]+\}[ioe]|[a-zA-Z])\)s")
+
+_PLAIN = bytes(range(0x20, 0x7F)).translate(None, b'"\\')
+"""What needs no escaping in ASCII."""
 
 
 class FormatError(ValueError):
     """The format has something that isn't an atom."""
 
 
-@lru_cache(maxsize=1024)
-def _safe(value: str) -> str:
+# Escaping
+
+
+def _safe(value: object) -> str:
     """Escape what would end a quoted field or a line: the values are the client's."""
-    if value.isprintable() and '"' not in value and "\\" not in value:
-        return value
-    return "".join(_escape(char) for char in value)
+    return _safe_text(value if type(value) is str else str(value))
+
+
+@lru_cache(maxsize=1024)
+def _safe_text(text: str) -> str:
+    if text.isprintable() and '"' not in text and "\\" not in text:
+        return text
+    return "".join(_escape(char) for char in text)
 
 
 def _escape(char: str) -> str:
@@ -45,122 +57,153 @@ def _escape(char: str) -> str:
     return f"\\x{ord(char):02x}" if ord(char) < 256 else f"\\u{ord(char):04x}"
 
 
-def _variable(key: str, missing: str = "-") -> Atom:
-    def atom(response: Response, _seconds: float) -> str:
-        value = response.environ.get(key, missing)
-        return _safe(value if type(value) is str else str(value))
-
-    return atom
+# What the generated functions call
 
 
-def _any_variable(name: str) -> Atom:
-    """An environ entry, named in any case as gunicorn allows."""
-    exact, upper = _variable(name), _variable(name.upper())
-    return lambda response, seconds: (
-        exact(response, seconds) if name in response.environ else upper(response, seconds)
-    )
+def _field(response: Response, lower: str) -> str:
+    headers = response.head.headers if response.head is not None else []
+    return next((value for key, value in headers if key.lower() == lower), "-")
 
 
-def _request_field(name: str) -> Atom:
-    key = name.upper().replace("-", "_")
-    return _variable(key if key in {"CONTENT_TYPE", "CONTENT_LENGTH"} else "HTTP_" + key)
-
-
-def _response_field(name: str) -> Atom:
-    lower = name.lower()
-
-    def atom(response: Response, _seconds: float) -> str:
-        headers = response.head.headers if response.head is not None else []
-        return next((_safe(value) for key, value in headers if key.lower() == lower), "-")
-
-    return atom
-
-
-def _user(response: Response, _seconds: float) -> str:
-    given = response.environ.get("HTTP_AUTHORIZATION")
-    if given is None:
+def _user(authorization: str | None) -> str:
+    if authorization is None:
         return "-"
-    scheme, _, credentials = given.partition(" ")
+    scheme, _, credentials = authorization.partition(" ")
     if scheme.lower() == "basic":
         try:
             decoded = base64.b64decode(credentials.strip()).decode("utf-8", "replace")
         except (binascii.Error, ValueError):
             return "-"
-        return _safe(decoded.partition(":")[0]) or "-"
+        return decoded.partition(":")[0] or "-"
     return "-"
 
 
-class _Stamp:
-    """The time of the request in Apache's form, made anew with each Date line."""
-
-    def __init__(self) -> None:
-        self._date = b""
-        self._text = ""
-
-    def __call__(self, response: Response, _seconds: float) -> str:
-        date = response.context.clock.date
-        if date is not self._date:
-            self._date = date
-            self._text = time.strftime("[%d/%b/%Y:%H:%M:%S %z]", time.localtime())
-        return self._text
+@lru_cache(maxsize=1)
+def _stamp(_date: bytes) -> str:
+    """Return the time in Apache's form, made anew with each Date line."""
+    return time.strftime("[%d/%b/%Y:%H:%M:%S %z]", time.localtime())
 
 
-def _status(response: Response, _seconds: float) -> str:
-    if response.head is None or (response.failed and not response.head_sent):
-        return "500"
-    return response.head.status[:3]
-
-
-def _line(response: Response, _seconds: float) -> str:
-    environ = response.environ
-    # The app may have emptied its environ.
-    return _request_line(
-        environ.get("REQUEST_METHOD"), environ.get("RAW_URI"), environ.get("SERVER_PROTOCOL")
-    )
-
-
-@lru_cache(maxsize=1024)
-def _request_line(method: object, target: object, protocol: object) -> str:
-    return _safe(f"{method} {target} {protocol}")
-
-
-_ATOMS: dict[str, Atom] = {
-    "h": _variable("REMOTE_ADDR"),
-    "u": _user,
-    "r": _line,
-    "m": _variable("REQUEST_METHOD"),
-    "U": _variable("PATH_INFO"),
-    "q": _variable("QUERY_STRING", ""),
-    "H": _variable("SERVER_PROTOCOL"),
-    "s": _status,
-    "B": lambda response, seconds: str(response.sent),
-    "b": lambda response, seconds: str(response.sent),
-    "f": _variable("HTTP_REFERER"),
-    "a": _variable("HTTP_USER_AGENT"),
-    "T": lambda response, seconds: str(int(seconds)),
-    "D": lambda response, seconds: str(int(seconds * 1e6)),
-    "M": lambda response, seconds: str(int(seconds * 1e3)),
-    "L": lambda response, seconds: f"{seconds:.6f}",
-    "p": lambda response, seconds: f"<{os.getpid()}>",
+_NAMES: dict[str, Any] = {
+    "field": _field,
+    "getpid": os.getpid,
+    "monotonic": time.monotonic,
+    "plain": _PLAIN,
+    "safe": _safe,
+    "stamp": _stamp,
+    "user": _user,
 }
 
+_ADD = """
+    global clean
+    # A line like the last one needs no second look.
+    if line != clean:
+        # More than the format's own: it is the values'.
+        if line.encode("ascii", "backslashreplace").translate(None, plain) == own:
+            clean = line
+        else:
+            line = escaped(response)
+    append(line)
+"""
 
-def _atom(name: str) -> Atom:
-    if name == "t":
-        return _Stamp()
-    if name.startswith("{"):
-        inner = name[1:-2]
-        if name.endswith("i"):
-            return _request_field(inner)
-        return _response_field(inner) if name.endswith("o") else _any_variable(inner)
-    try:
-        return _ATOMS[name]
-    except KeyError:
-        raise FormatError(f"unknown atom %({name})s") from None
+# The app may have emptied its environ, hence ``get``.
+_OURS = {
+    "t": "stamp(response.context.clock.date)",
+    "s": "500 if head is None or (response.failed and not response.head_sent) else head.code",
+    "B": "response.sent",
+    "b": "response.sent",
+    "T": "int(seconds)",
+    "D": "int(seconds * 1e6)",
+    "M": "int(seconds * 1e3)",
+    "L": "'%.6f' % seconds",
+    "p": "'<%d>' % getpid()",
+}
+_THEIRS = {
+    "h": "get('REMOTE_ADDR', '-')",
+    "u": "user(get('HTTP_AUTHORIZATION')) if 'HTTP_AUTHORIZATION' in environ else '-'",
+    "m": "get('REQUEST_METHOD', '-')",
+    "U": "get('PATH_INFO', '-')",
+    "q": "get('QUERY_STRING', '')",
+    "H": "get('SERVER_PROTOCOL', '-')",
+    "f": "get('HTTP_REFERER', '-')",
+    "a": "get('HTTP_USER_AGENT', '-')",
+}
+_REQUEST_LINE = ("get('REQUEST_METHOD')", "get('RAW_URI')", "get('SERVER_PROTOCOL')")
+_TIMED = frozenset("TDML")
+
+
+def _expression(name: str) -> str:
+    """Return the Python expression of an atom that may need escaping; names go in as literals."""
+    if not name.startswith("{"):
+        try:
+            return _THEIRS[name]
+        except KeyError:
+            raise FormatError(f"unknown atom %({name})s") from None
+    inner, kind = name[1:-2], name[-1]
+    if kind == "o":
+        return f"field(response, {inner.lower()!r})"
+    if kind == "e":
+        # In any case, as gunicorn allows.
+        return f"get({inner!r}, get({inner.upper()!r}, '-'))"
+    key = inner.upper().replace("-", "_")
+    if key not in {"CONTENT_TYPE", "CONTENT_LENGTH"}:
+        key = "HTTP_" + key
+    return f"get({key!r}, '-')"
+
+
+def _compile(values: str, template: str, timed: bool, end: str, names: dict[str, Any]) -> Any:
+    """Make a function that has the template, filled with the values, when it comes to its end."""
+    source = [
+        "def function(response):",
+        "    environ = response.environ",
+        "    get = environ.get",
+        "    head = response.head",
+        "    seconds = monotonic() - response.started" if timed else "",
+        f"    line = {template!r} % ({values})",
+        end,
+    ]
+    namespace = _NAMES | names
+    exec("\n".join(source), namespace)
+    return namespace["function"]
+
+
+def _adder(line_format: str, append: Callable[[str], None]) -> Callable[[Response], None]:
+    """Return a function that appends the line of a response."""
+    pieces = _ATOM.split(line_format)
+    literals, names = pieces[::2], pieces[1::2]
+    if "%" in "".join(literals).replace("%%", ""):
+        raise FormatError(f"access log format has a % that begins no atom: {line_format!r}")
+    template = literals[0]
+    plain = escaped = ""
+    for name, literal in zip(names, literals[1:], strict=True):
+        if name == "l":
+            # The remote logname (RFC 1413) is never known.
+            template += "-" + literal
+        elif name in _OURS:
+            template += "%s" + literal
+            plain += _OURS[name] + ", "
+            escaped += _OURS[name] + ", "
+        else:
+            parts = _REQUEST_LINE if name == "r" else (_expression(name),)
+            template += " ".join(["%s"] * len(parts)) + literal
+            plain += "".join(f"{part}, " for part in parts)
+            escaped += "".join(f"safe({part}), " for part in parts)
+    timed = not _TIMED.isdisjoint(names)
+    escaping = _compile(escaped, template, timed, "    return line", {})
+    own = "".join(literals).encode("ascii", "backslashreplace").translate(None, _PLAIN)
+    state = {"append": append, "clean": None, "escaped": escaping, "own": own}
+    adder: Callable[[Response], None] = _compile(plain, template, timed, _ADD, state)
+    return adder
 
 
 class AccessLog:
     """Collects lines and writes them together.
+
+    Any thread may ``add`` at any time, one thread flushes. There is no lock: this relies on a
+    list's append, slice and deletion of a slice being atomic, as CPython's are.
+
+    Attributes:
+        add: takes a finished response, and notes its line.
 
     Args:
         line_format: gunicorn's access_log_format.
@@ -171,33 +214,20 @@ class AccessLog:
     """
 
     def __init__(self, line_format: str, write: Callable[[str], None]) -> None:
-        pieces = _ATOM.split(line_format)
-        literal = "".join(pieces[::2]).replace("%%", "")
-        if "%" in literal:
-            raise FormatError(f"access log format has a % that begins no atom: {line_format!r}")
-        # The remote logname (RFC 1413) is never known.
-        texts = ["-" if name == "l" else "%s" for name in pieces[1::2]]
-        literals = pieces[::2]
-        self._template = "".join(
-            literal + text for literal, text in zip(literals, [*texts, "\n"], strict=True)
-        )
-        self._atoms = [_atom(name) for name in pieces[1::2] if name != "l"]
-        self._write = write
         self._lines: list[str] = []
-
-    def add(self, response: Response) -> None:
-        """Note a finished response."""
-        seconds = time.monotonic() - response.started
-        self._lines.append(
-            self._template % tuple([atom(response, seconds) for atom in self._atoms])
-        )
+        self._write = write
+        self.add = _adder(line_format, self._lines.append)
 
     def flush(self) -> None:
         """Write what was noted."""
-        if self._lines:
-            lines, self._lines = self._lines, []
+        lines = self._lines
+        if lines:
+            # Others may append meanwhile, which moves nothing that is counted here.
+            count = len(lines)
+            text = "\n".join(lines[:count]) + "\n"
+            del lines[:count]
             try:
-                self._write("".join(lines))
+                self._write(text)
             except (OSError, ValueError) as exc:
                 # A full disk or a closed stream: no reason to answer nobody.
                 logging.getLogger("poolhttp").error("Can't write the access log: %s", exc)

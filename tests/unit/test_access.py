@@ -7,6 +7,9 @@ import base64
 import logging
 import os
 import re
+import sys
+from contextvars import Context
+from threading import Barrier, Thread
 from typing import Any
 
 import pytest
@@ -57,7 +60,7 @@ def respond(*lines: str, fails: bool = False, body: bytes = b"hello") -> Respons
     request.environ["REMOTE_ADDR"] = "192.0.2.7"
     environ = request.environ
     response = Response(context, Drain(), request, environ)
-    response.run()
+    response.run(Context())
     # The log is told before the response lets go of its environ.
     response.environ = environ
     return response
@@ -206,3 +209,80 @@ def test_lines_of_a_turn_are_written_together() -> None:
         log.add(respond())
     log.flush()
     assert written == ["GET\nGET\nGET\n"]
+
+
+def test_names_in_a_format_are_no_code() -> None:
+    """They go into generated functions."""
+    name = "') or exit() #\\"
+    response = respond()
+    assert line("%({" + name + "}i)s %({" + name + "}o)s %({" + name + "}e)s", response) == "- - -"
+    response.environ[name] = "found"
+    literal = "'''\\{0}\""
+    assert line(literal + "%({" + name + "}e)s", response) == literal + "found"
+
+
+ESCAPED = {"\t": "\\x09", '"': '\\"', "\\": "\\\\", "\x9b": "\\x9b", "\ud800": "\\ud800"}
+
+
+@pytest.mark.parametrize("literal", ["-", "é", "100%%", *ESCAPED])
+@pytest.mark.parametrize("value", ["a", "é", "%s", *ESCAPED])
+def test_a_format_has_what_a_value_may_not(literal: str, value: str) -> None:
+    """What the format has stays as it is; a value has no more of it."""
+    response = respond()
+    response.environ["HTTP_USER_AGENT"] = value
+    text = line(literal + "%(a)s", response)
+    assert text == literal.replace("%%", "%") + ESCAPED.get(value, value)
+
+
+@pytest.mark.parametrize("value", [None, 1, b"b", ["unhashable"]])
+def test_an_app_may_put_anything_into_its_environ(value: object) -> None:
+    response = respond()
+    response.environ.update(REQUEST_METHOD=value, HTTP_REFERER=value)
+    text = line("%(m)s <%(f)s> %(r)s", response)
+    assert text == f"{value} <{value}> {value} /a%20b?c=d HTTP/1.1"
+
+
+def test_a_line_is_seen_anew_when_it_differs() -> None:
+    """Plain and escaped lines of one log, each also twice."""
+    written: list[str] = []
+    log = AccessLog("%(a)s", written.append)
+    response = respond()
+    for agent in ("a", "a", "\n", "\n", "a", "b", '"'):
+        response.environ["HTTP_USER_AGENT"] = agent
+        log.add(response)
+    log.flush()
+    assert written == ['a\na\n\\x0a\n\\x0a\na\nb\n\\"\n']
+
+
+def test_threads_lose_and_double_no_line() -> None:
+    """Several threads add while another one flushes."""
+    threads, each = 4, 10_000
+    written: list[str] = []
+    log = AccessLog("%({number}e)s", written.append)
+    ready = Barrier(threads + 1)
+
+    def add(thread: int) -> None:
+        response = respond()
+        ready.wait()
+        for number in range(each):
+            response.environ["number"] = f"{thread}.{number}"
+            log.add(response)
+
+    adding = [Thread(target=add, args=(thread,)) for thread in range(threads)]
+    for started in adding:
+        started.start()
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        ready.wait()
+        while any(thread.is_alive() for thread in adding):
+            log.flush()
+    finally:
+        sys.setswitchinterval(interval)
+    log.flush()
+    assert all(text.endswith("\n") for text in written)
+    lines = "".join(written).splitlines()
+    for thread in range(threads):
+        expected = [f"{thread}.{number}" for number in range(each)]
+        assert [text for text in lines if text.startswith(f"{thread}.")] == expected
+    assert len(lines) == threads * each
