@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import report
+from bench.commandline import ALL, chosen, positive, say, stop
 from bench.contenders import CONTENDERS, Contender
 from bench.listing import availability, show_list
 from bench.machine import choose_cores, describe
@@ -22,16 +23,6 @@ from bench.summary import log_costs, rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from types import FrameType
-
-ALL = "all"
-
-
-def positive(text: str) -> int:
-    """Read a whole number above 0 from the command line."""
-    if (number := int(text)) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is less than 1")
-    return number
 
 
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -61,15 +52,6 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def chosen(asked: Sequence[str] | None, known: Iterable[str], default: Sequence[str]) -> list[str]:
-    """Return the names asked for on the command line, in the order in which they are known."""
-    known = list(known)
-    names = {name for item in asked or default for name in item.split(",")}
-    if unknown := names - {*known, ALL}:
-        sys.exit(f"unknown: {', '.join(sorted(unknown))}; there are: {', '.join(known)}")
-    return [name for name in known if name in names or ALL in names]
-
-
 def with_floors(contenders: set[str], scenarios: Iterable[Scenario]) -> list[Contender]:
     """Return the contenders asked for, and the floors that their ratios are taken against."""
     wanted = contenders | {scenario.floor for scenario in scenarios}
@@ -95,10 +77,6 @@ def show_scenario(
 
 def run(options: argparse.Namespace, programs: Programs) -> int:
     """Measure what the options ask for, print it, and return the exit status."""
-
-    def say(line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
-
     asked = chosen(options.contender, (one.name for one in CONTENDERS), [ALL])
     names = chosen(options.scenario, (one.name for one in SCENARIOS), DEFAULT_SCENARIOS)
     scenarios = [scenario for scenario in SCENARIOS if scenario.name in names]
@@ -158,11 +136,6 @@ def write_json(
         "measurements": [measurement.as_dict() for measurement in measurements],
     }
     path.write_text(json.dumps(document, indent=1, default=str) + "\n")
-
-
-def stop(number: int, _frame: FrameType | None) -> None:
-    """Leave through the `finally` blocks that end the servers, when told to by a signal."""
-    sys.exit(128 + number)
 
 
 def main() -> int:

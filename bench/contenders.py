@@ -45,10 +45,19 @@ http {{
 
 @dataclass(frozen=True)
 class Start:
-    """What a server is to be started with: its TCP port and, if it is to log, the file for that."""
+    """What a server is to be started with.
+
+    Attributes:
+        port: its TCP port.
+        access_log: the file for its access log, if it is to write one.
+        app: the application as `module:name`.
+        options: more options of its own command line, behind those that it gets anyway.
+    """
 
     port: int
     access_log: Path | None = None
+    app: str = APP
+    options: tuple[str, ...] = ()
 
     @property
     def bind(self) -> str:
@@ -99,7 +108,8 @@ def _distribution(name: str, *beside: str) -> Version:
 def _poolhttp(programs: Programs, start: Start) -> list[str]:
     python = str(programs.python_with(POOLHTTP, "poolhttp.cli"))
     quiet = ["--log-level", "error", "--bind", start.bind]
-    return [python, "-m", "poolhttp", "serve", APP, *quiet, *start.log_arguments("--access-log")]
+    log = start.log_arguments("--access-log")
+    return [python, "-m", "poolhttp", "serve", start.app, *quiet, *log, *start.options]
 
 
 def _gunicorn(worker: str, needs: str, *arguments: str) -> Command:
@@ -116,14 +126,14 @@ def _gunicorn(worker: str, needs: str, *arguments: str) -> Command:
         fixed = ["-m", "gunicorn", "-k", worker, "-w", "1", "--no-control-socket"]
         quiet = ["--log-level", "error", "-b", start.bind]
         log = start.log_arguments("--access-logfile")
-        return [python, *fixed, *arguments, *quiet, *log, APP]
+        return [python, *fixed, *arguments, *quiet, *log, *start.options, start.app]
 
     return command
 
 
 def _waitress(programs: Programs, start: Start) -> list[str]:
     script = str(programs.script("waitress", "waitress", "waitress-serve"))
-    return [script, f"--listen={start.bind}", f"--threads={THREADS}", APP]
+    return [script, f"--listen={start.bind}", f"--threads={THREADS}", *start.options, start.app]
 
 
 def _embedded(module: str) -> Command:
@@ -131,7 +141,7 @@ def _embedded(module: str) -> Command:
 
     def command(programs: Programs, start: Start) -> list[str]:
         python = str(programs.python_with(module, module))
-        return [python, "-m", "bench.embedded", module, HOST, str(start.port)]
+        return [python, "-m", "bench.embedded", module, HOST, str(start.port), start.app]
 
     return command
 
@@ -139,19 +149,22 @@ def _embedded(module: str) -> Command:
 def _granian(programs: Programs, start: Start) -> list[str]:
     script = str(programs.script("granian", "granian", "granian"))
     address = ["--host", HOST, "--port", str(start.port)]
-    return [script, "--interface", "wsgi", "--workers", "1", "--log-level", "error", *address, APP]
+    fixed = ["--interface", "wsgi", "--workers", "1", "--log-level", "error"]
+    return [script, *fixed, *address, *start.options, start.app]
 
 
 def _peregrine(programs: Programs, start: Start) -> list[str]:
     script = str(programs.script("peregrine-server", "peregrine", "peregrine"))
     address = ["--host", HOST, "--port", str(start.port)]
-    return [script, "--protocol", "wsgi", "--log-level", "error", *address, APP]
+    fixed = ["--protocol", "wsgi", "--log-level", "error"]
+    return [script, *fixed, *address, *start.options, start.app]
 
 
 def _weft(programs: Programs, start: Start) -> list[str]:
     script = str(programs.script("weft-server", "weft", "weft"))
     address = ["--host", HOST, "--port", str(start.port)]
-    return [script, "--protocol", "wsgi", "--log-level", "error", *address, APP]
+    fixed = ["--protocol", "wsgi", "--log-level", "error"]
+    return [script, *fixed, *address, *start.options, start.app]
 
 
 def _go(programs: Programs, start: Start) -> list[str]:

@@ -1,4 +1,4 @@
-"""Starts a server on one core, waits until it answers, and ends it with everything it started."""
+"""Starts a server on its cores, waits until it answers, and ends it with everything it started."""
 
 from __future__ import annotations
 
@@ -46,22 +46,22 @@ def _environment() -> dict[str, str]:
     }
 
 
-def pinned(command: Sequence[str], core: int) -> list[str]:
-    """Return the command line that runs `command` on `core` only, and not longer than its parent.
+def pinned(command: Sequence[str], *cores: int) -> list[str]:
+    """Return the command line that runs `command` on `cores` only, and not longer than its parent.
 
     The prefixed programs replace themselves with `command`, so its process id is that of the child.
     """
     leash = ["setpriv", "--pdeathsig", "KILL", "--"] if shutil.which("setpriv") else []
-    return [*leash, "taskset", "--cpu-list", str(core), *command]
+    return [*leash, "taskset", "--cpu-list", ",".join(map(str, cores)), *command]
 
 
 @contextlib.contextmanager
-def running(command: Sequence[str], core: int, port: int, log: Path) -> Iterator[int]:
-    """Run a server on `core` for the length of a `with` block.
+def running(command: Sequence[str], cores: Sequence[int], port: int, log: Path) -> Iterator[int]:
+    """Run a server on `cores` for the length of a `with` block.
 
     Args:
         command: its command line.
-        core: the core that it may use.
+        cores: the cores that it may use.
         port: where it will listen, on the loopback address.
         log: the file for what it prints.
 
@@ -73,7 +73,7 @@ def running(command: Sequence[str], core: int, port: int, log: Path) -> Iterator
     """
     with log.open("wb") as output:
         process = subprocess.Popen(
-            pinned(command, core),
+            pinned(command, *cores),
             cwd=ROOT,
             env=_environment(),
             stdin=subprocess.DEVNULL,

@@ -1,10 +1,14 @@
-"""CPU time of a process tree and of a core, read from /proc."""
+"""CPU time and threads of a process tree, CPU time of a core, read from /proc."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 PROC = Path("/proc")
 TICK_SECONDS = 1 / os.sysconf("SC_CLK_TCK")
@@ -12,6 +16,7 @@ TICK_SECONDS = 1 / os.sysconf("SC_CLK_TCK")
 # Positions in /proc/<pid>/stat, counted from the field after the command name (see proc(5)).
 PARENT = 1
 UTIME, STIME, CUTIME, CSTIME = 11, 12, 13, 14
+THREADS = 17
 
 # Positions in a "cpuN" line of /proc/stat, counted from the first figure.
 IDLE, IOWAIT, STEAL = 3, 4, 7
@@ -44,11 +49,8 @@ def _stat_fields(pid: int) -> list[int] | None:
     return [0, *(int(figure) for figure in figures)]
 
 
-def tree_cpu(root: int) -> CpuTime:
-    """Return the CPU time in seconds of process `root` and all its living descendants.
-
-    A child that has ended counts through the parent that waited for it (cutime and cstime).
-    """
+def _tree(root: int) -> dict[int, list[int]]:
+    """Return the figures of process `root` and all its living descendants, by process id."""
     stats: dict[int, list[int]] = {}
     children: dict[int, list[int]] = {}
     for name in os.listdir(PROC):
@@ -56,15 +58,36 @@ def tree_cpu(root: int) -> CpuTime:
             stats[int(name)] = fields
             children.setdefault(fields[PARENT], []).append(int(name))
 
-    user = system = 0
+    found: dict[int, list[int]] = {}
     pending = [root]
     while pending:
         pid = pending.pop()
         pending.extend(children.get(pid, ()))
         if pid in stats:
-            user += stats[pid][UTIME] + stats[pid][CUTIME]
-            system += stats[pid][STIME] + stats[pid][CSTIME]
+            found[pid] = stats[pid]
+    return found
+
+
+def tree_cpu(root: int) -> CpuTime:
+    """Return the CPU time in seconds of process `root` and all its living descendants.
+
+    A child that has ended counts through the parent that waited for it (cutime and cstime).
+    """
+    figures = _tree(root).values()
+    user = sum(one[UTIME] + one[CUTIME] for one in figures)
+    system = sum(one[STIME] + one[CSTIME] for one in figures)
     return CpuTime(user * TICK_SECONDS, system * TICK_SECONDS)
+
+
+def tree_pids(root: int) -> list[int]:
+    """Return the ids of process `root` and all its living descendants."""
+    return list(_tree(root))
+
+
+def threads(pids: Iterable[int]) -> int:
+    """Return how many threads the living ones of some processes have together."""
+    found = (_stat_fields(pid) for pid in pids)
+    return sum(fields[THREADS] for fields in found if fields is not None)
 
 
 def core_busy(core: int) -> float:

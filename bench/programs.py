@@ -128,19 +128,25 @@ class Programs:
 
     def floor(self) -> Path:
         """Return the floor program, compiled once per run."""
-        target = self.build / "floor"
+        return self.c_program(SOURCES / "floor.c")
+
+    def c_program(self, source: Path) -> Path:
+        """Return what one file of C compiles to, compiled once per run."""
+        target = self.build / source.stem
         if not target.exists():
             flags = ("-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror")
             compiler = str(system_program("cc"))
-            command = [compiler, *flags, "-o", str(target), str(SOURCES / "floor.c")]
-            _run(command, COMPILE_TIMEOUT_SECONDS)
+            _run([compiler, *flags, "-o", str(target), str(source)], COMPILE_TIMEOUT_SECONDS)
         return target
 
     def go_server(self) -> Path:
-        """Return the Go net/http server, compiled once per run from the standard library alone."""
-        target = self.build / "nethttp"
+        """Return the Go net/http server that says hello."""
+        return self.go_program(SOURCES / "nethttp.go")
+
+    def go_program(self, source: Path) -> Path:
+        """Return what one file of Go compiles to, once per run, with the standard library alone."""
+        target = self.build / source.stem
         if not target.exists():
-            source = str(SOURCES / "nethttp.go")
-            command = [str(system_program("go")), "build", "-o", str(target), source]
+            command = [str(system_program("go")), "build", "-o", str(target), str(source)]
             _run(command, COMPILE_TIMEOUT_SECONDS, GOPROXY="off", GOFLAGS="", GOTOOLCHAIN="local")
         return target

@@ -190,7 +190,7 @@ class Runner:
             start = Start(free_port(), log)
             command = entry.contender.command(self.programs, start)
             printed = Path(directory) / "output"
-            with running(command, plan.server_core, start.port, printed) as root:
+            with running(command, [plan.server_core], start.port, printed) as root:
                 check_answer(start.port, scenario.headers)
                 if plan.warmup_seconds:
                     self._drive(scenario, start.port, plan.warmup_seconds)
