@@ -6,8 +6,9 @@
 Under gunicorn: ``gunicorn -k poolhttp.worker.EpollWorker app:wsgi``.
 """
 
+from poolhttp.library import serve
 from poolhttp.listeners import BindError
-from poolhttp.server import Server, serve
+from poolhttp.server import Server
 from poolhttp.settings import Settings, SettingsError
 from poolhttp.version import __version__
 

@@ -4,20 +4,25 @@
  * that tells them what they may do. Must not live here: HTTP, Python objects,
  * memory management (all memory belongs to the caller and outlives the loop).
  *
- * Sources: epoll(7), epoll_ctl(2), accept(2), recv(2), send(2). cffi wraps
+ * Sources: epoll(7), epoll_ctl(2), accept(2), recv(2), send(2), futex(2). cffi wraps
  * each function and drops the GIL around it; _native_build.py declares them.
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <linux/futex.h>
 #include <netinet/in.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "_native.h"
+
+#define PH_QUIET_LOOKS 8
+#define PH_PATIENT_LOOKS 200
 
 /* recv(2) is told a slot's size and each event needs a triple, so the read
  * slab must hold max_events slots and `events` 3 * max_events integers. */
@@ -194,8 +199,8 @@ static int64_t now_ms(void) {
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-int ph_turn(ph_loop *loop, const char *bytes, int count, int deferred, int timeout_ms,
-            int accept_room) {
+static int run_turn(ph_loop *loop, const char *bytes, int count, int deferred, int timeout_ms,
+                    int accept_room) {
     ph_flush(loop, bytes, count);
     loop->event_count = 0;
     loop->no_room = 0;
@@ -223,6 +228,69 @@ int ph_turn(ph_loop *loop, const char *bytes, int count, int deferred, int timeo
         ready = wait_and_dispatch(loop, room, wait > 0 ? wait : 0, accept_room);
     }
     return ready < 0 ? ready : loop->event_count;
+}
+
+/* Between turns the loop's thread is in Python. The watch looks from another thread, so what both
+ * touch is atomic; sequential consistency where one must not miss the other falling asleep. */
+int ph_turn(ph_loop *loop, const char *bytes, int count, int deferred, int timeout_ms,
+            int accept_room) {
+    __atomic_store_n(&loop->in_turn, 1, __ATOMIC_RELAXED);
+    int result = run_turn(loop, bytes, count, deferred, timeout_ms, accept_room);
+    __atomic_store_n(&loop->mark_at_exit, __atomic_load_n(&loop->mark, __ATOMIC_RELAXED),
+                     __ATOMIC_RELAXED);
+    __atomic_store_n(&loop->in_turn, 0, __ATOMIC_SEQ_CST);
+    if (result > 0 && __atomic_load_n(&loop->watch_asleep, __ATOMIC_SEQ_CST)) {
+        __atomic_store_n(&loop->watch_asleep, 0, __ATOMIC_SEQ_CST);
+        syscall(SYS_futex, &loop->watch_asleep, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+    }
+    return result;
+}
+
+/* Sleep until a turn with events has ended, unless one just has. */
+static void sleep_until_woken(ph_loop *loop) {
+    __atomic_store_n(&loop->watch_asleep, 1, __ATOMIC_SEQ_CST);
+    if (__atomic_load_n(&loop->in_turn, __ATOMIC_SEQ_CST))
+        while (__atomic_load_n(&loop->watch_asleep, __ATOMIC_SEQ_CST) &&
+               !__atomic_load_n(&loop->watch_stopped, __ATOMIC_SEQ_CST))
+            syscall(SYS_futex, &loop->watch_asleep, FUTEX_WAIT_PRIVATE, 1, NULL, NULL, 0);
+    __atomic_store_n(&loop->watch_asleep, 0, __ATOMIC_SEQ_CST);
+}
+
+/* Look again and again until one call has been under way in two looks: return 1; 0 when stopped.
+ * The looks come at twice the rate for a while after an overstayed call, since such calls come in
+ * swarms; what lasts two budgets is always seen, and in a swarm what lasts one. */
+int ph_watch_calls(ph_loop *loop, int budget_us) {
+    int64_t seen = 0;
+    int quiet = 0;
+    for (int look = 0; !__atomic_load_n(&loop->watch_stopped, __ATOMIC_SEQ_CST); look++) {
+        struct timespec period = {.tv_sec = loop->watch_period / 1000000,
+                                  .tv_nsec = loop->watch_period % 1000000 * 1000L};
+        nanosleep(&period, NULL);
+        loop->watch_looks++;
+        int64_t mark = __atomic_load_n(&loop->mark, __ATOMIC_RELAXED);
+        int idle = __atomic_load_n(&loop->in_turn, __ATOMIC_RELAXED);
+        if (!idle && mark == seen &&
+            mark != __atomic_load_n(&loop->mark_at_exit, __ATOMIC_RELAXED)) {
+            __atomic_store_n(&loop->overstayed, mark, __ATOMIC_RELAXED);
+            loop->watch_period = budget_us / 2;
+            return 1;
+        }
+        seen = mark;
+        quiet = idle ? quiet + 1 : 0;
+        if (quiet == PH_QUIET_LOOKS) {
+            sleep_until_woken(loop);
+            quiet = 0;
+        }
+        if (look == PH_PATIENT_LOOKS)
+            loop->watch_period = budget_us;
+    }
+    return 0;
+}
+
+void ph_stop_watching(ph_loop *loop) {
+    __atomic_store_n(&loop->watch_stopped, 1, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&loop->watch_asleep, 0, __ATOMIC_SEQ_CST);
+    syscall(SYS_futex, &loop->watch_asleep, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
 }
 
 int ph_watch(ph_loop *loop, int fd, int interest, uint32_t events) {

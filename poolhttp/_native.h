@@ -44,6 +44,14 @@ typedef struct {
     int32_t unsent;        /* entries of `out` that were not taken whole */
     int32_t no_room;       /* a listener was ready when accept_room was used up */
     int32_t accept_error;  /* errno that ended accepting, when PH_READABLE says so */
+    /* The watch over app calls. `mark` is the caller's: it counts up with each call. */
+    int64_t mark;
+    int64_t mark_at_exit;  /* what it was when the last turn returned, or the call that is settled */
+    int64_t overstayed;    /* the last call that was seen under way in two looks */
+    int32_t in_turn;       /* the loop's thread is inside ph_turn */
+    int32_t watch_stopped;
+    int32_t watch_asleep;  /* futex: no call to watch; the end of a turn with events wakes it */
+    int32_t watch_period;  /* microseconds between two looks, between half and all of the given */
     /* Counters since the start. */
     uint64_t turns;
     uint64_t wait_calls;
@@ -53,6 +61,7 @@ typedef struct {
     uint64_t ctl_calls;
     uint64_t close_calls;
     uint64_t stale_events;
+    uint64_t watch_looks;
 } ph_loop;
 
 int ph_flush(ph_loop *loop, const char *bytes, int count);
@@ -61,5 +70,7 @@ int ph_turn(ph_loop *loop, const char *bytes, int count, int deferred, int timeo
 int ph_watch(ph_loop *loop, int fd, int interest, uint32_t events);
 int ph_unwatch(ph_loop *loop, int fd);
 int ph_close(ph_loop *loop, int fd);
+int ph_watch_calls(ph_loop *loop, int budget_us);
+void ph_stop_watching(ph_loop *loop);
 int ph_shutdown_write(int fd);
 int ph_reset_on_close(int fd);

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from logging import Logger
 from typing import Any, Protocol, TypeAlias
 
+from poolhttp.baton import Baton
 from poolhttp.filewrapper import FileWrapper
 from poolhttp.response import HeadCache
 from poolhttp.sendfile import Buffer
@@ -34,10 +35,12 @@ class Sink(Protocol):
         """Write now what the socket takes and keep the rest."""
 
     def drain(self, limit: int) -> None:
-        """Block until at most ``limit`` bytes are kept; OSError if the peer takes nothing."""
+        """Block until at most ``limit`` bytes are kept; OSError if the peer takes nothing. Never
+        called on the thread of the loop."""
 
     def pump_later(self) -> None:
-        """Have ``pump`` called again when there is room or in the next turn."""
+        """Have ``pump`` called again when there is room or in the next turn. Only called on the
+        thread of the loop."""
 
 
 class AppContext:
@@ -56,6 +59,7 @@ class AppContext:
         self.clock = clock
         self.heads = HeadCache(settings.server_header)
         self.output_limit = settings.output_limit
+        self.baton = Baton()
         self.before_app: Callable[[Any], None] | None = None
         self.after_response: Callable[[Any], None] | None = None
         self.observed = False

@@ -20,6 +20,7 @@ from typing import IO, Any, NoReturn
 from poolhttp.access import DEFAULT_FORMAT, AccessLog, FormatError
 from poolhttp.appcontext import AppContext
 from poolhttp.apploader import AppError, load_app
+from poolhttp.flags import LIMITS, THREADS
 from poolhttp.listeners import BindError, check_bind
 from poolhttp.loop import Loop
 from poolhttp.server import Server
@@ -41,29 +42,6 @@ Serve a WSGI app over HTTP/1.1.
   poolhttp serve 'myapp:create_app("prod")'  a factory
   poolhttp serve myapp --bind 0.0.0.0:80 --bind unix:/run/myapp.sock --workers 4
 """
-
-# Flag, setting, metavar, help. Everything else that Settings has can be set by POOLHTTP_NAME.
-LIMITS = (
-    (
-        "keep-alive",
-        "keepalive",
-        "SECONDS",
-        "wait for a connection's next request; 0 closes at once",
-    ),
-    ("head-timeout", "head_timeout", "SECONDS", "for a whole request head (408)"),
-    ("body-timeout", "body_timeout", "SECONDS", "longest pause in a request body (408)"),
-    ("write-timeout", "write_timeout", "SECONDS", "longest time a client takes nothing"),
-    ("graceful-timeout", "graceful_timeout", "SECONDS", "for requests under way at a stop"),
-    ("limit-request-line", "limit_request_line", "BYTES", "longest request line (414)"),
-    ("limit-request-fields", "limit_request_fields", "N", "most header fields (431)"),
-    ("limit-request-field-size", "limit_request_field_size", "BYTES", "longest field (431)"),
-    ("max-body", "max_body", "BYTES", "largest request body (413); 0: no limit"),
-    ("worker-connections", "worker_connections", "N", "most connections of a worker"),
-    ("backlog", "backlog", "N", "length of the accept queue"),
-    ("forwarded-allow-ips", "forwarded_allow_ips", "LIST", "proxies to believe; * for all"),
-    ("script-name", "script_name", "PATH", "path prefix at which the app is mounted"),
-    ("server-header", "server_header", "TEXT", "value of the Server field; '' for none"),
-)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -97,10 +75,6 @@ def build_parser() -> argparse.ArgumentParser:
         help="processes; more than one run under gunicorn's arbiter (default 1)",
     )  # fmt: skip
     serve.add_argument(
-        "--threads", type=int, default=1, metavar="N",
-        help="app threads of a worker; this version has one (default 1)",
-    )  # fmt: skip
-    serve.add_argument(
         "--access-log", metavar="FILE", help="append a line for each request; - is standard output"
     )
     serve.add_argument(
@@ -117,14 +91,22 @@ def build_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="serve HTTP/1.1 requests without a Host field",
     )
-    limits = serve.add_argument_group("limits and timeouts (seconds, bytes)")
-    for flag, name, metavar, text in LIMITS:
+    threads = serve.add_argument_group("app threads")
+    _add_flags(threads, THREADS)
+    threads.add_argument(
+        "--no-predict", action="store_true", help="don't learn which routes are slow"
+    )
+    _add_flags(serve.add_argument_group("limits and timeouts (seconds, bytes)"), LIMITS)
+    return parser
+
+
+def _add_flags(group: Any, flags: Sequence[tuple[str, str, str, str]]) -> None:
+    for flag, name, metavar, text in flags:
         default = getattr(Settings(), name)
-        shown = ",".join(default) if isinstance(default, tuple) else default
-        limits.add_argument(
+        shown = (",".join(default) or "none") if isinstance(default, tuple) else default
+        group.add_argument(
             f"--{flag}", dest=name, metavar=metavar, help=f"{text} (default {shown!s})"
         )
-    return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -152,23 +134,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _settings(options: argparse.Namespace) -> Settings:
     if options.workers < 1:
         raise SettingsError(f"--workers: must be at least 1, got {options.workers}")
-    if options.threads != 1:
-        raise SettingsError("--threads: this version runs the app on one thread; add --workers")
     given: dict[str, Any] = environment_settings(os.environ)
-    for flag, name, _, _ in LIMITS:
+    for flag, name, _, _ in (*THREADS, *LIMITS):
         text = getattr(options, name)
         if text is not None:
             try:
                 given[name] = parse_setting(name, text)
             except SettingsError as exc:
                 raise SettingsError(f"--{flag}: {str(exc).partition(': ')[2]}") from None
+    if options.no_predict:
+        given["predict"] = False
     if options.no_require_host:
         given["require_host"] = False
     try:
         return Settings(**given)
     except SettingsError as exc:
         name, _, reason = str(exc).partition(": ")
-        flags = {setting: f"--{flag}" for flag, setting, _, _ in LIMITS}
+        flags = {setting: f"--{flag}" for flag, setting, _, _ in (*THREADS, *LIMITS)}
         raise SettingsError(f"{flags.get(name, name)}: {reason}") from None
 
 
@@ -191,12 +173,17 @@ def _serve_here(options: argparse.Namespace, settings: Settings) -> int:
     with stop_on_signals(server):
         print(
             f"poolhttp {__version__}: listening on {server.describe()}, "
-            f"1 worker (pid {os.getpid()}), 1 thread",
+            f"1 worker (pid {os.getpid()}), {count_threads(settings.threads)}",
             file=sys.stderr,
             flush=True,
         )
         server.run()
     return 0
+
+
+def count_threads(threads: int) -> str:
+    """Return the number of app threads, for people."""
+    return "1 thread" if threads == 1 else f"up to {threads} threads"
 
 
 def _line_writer(path: str) -> Any:
@@ -230,10 +217,12 @@ def _serve_supervised(options: argparse.Namespace) -> int:
     if options.access_log:
         _line_writer(options.access_log)
     # Workers read their settings from here, and a flag wins over the variable that was there.
-    for _, name, _, _ in LIMITS:
+    for _, name, _, _ in (*THREADS, *LIMITS):
         text = getattr(options, name)
         if text is not None:
             os.environ[PREFIX + name.upper()] = text
+    if options.no_predict:
+        os.environ[PREFIX + "PREDICT"] = "0"
     if options.no_require_host:
         os.environ[PREFIX + "REQUIRE_HOST"] = "0"
     settings = Settings(**environment_settings(os.environ))
@@ -247,6 +236,8 @@ def _serve_supervised(options: argparse.Namespace) -> int:
         # The arbiter's share of what the workers read themselves.
         "backlog": settings.backlog,
         "graceful_timeout": math.ceil(settings.graceful_timeout),
+        "timeout": math.ceil(settings.timeout),
+        "threads": settings.threads,
     }
     SupervisedApplication(options.app, chosen).run()
     return 0

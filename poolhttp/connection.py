@@ -12,12 +12,13 @@ from contextlib import suppress
 from typing import Any
 
 from poolhttp.errors import RequestError
+from poolhttp.offloop import OffLoop
 from poolhttp.parser import RequestParser
 from poolhttp.request import Request
 from poolhttp.response import CONTINUE
 from poolhttp.service import Profile, Service, name_server
 from poolhttp.states import Event, State, walk
-from poolhttp.transport import LINGER_BYTES, Transport
+from poolhttp.transport import LINGER_BYTES
 from poolhttp.wsgi import Response
 
 REQUESTS_PER_TURN = 16
@@ -31,6 +32,7 @@ _IDLE = State.IDLE
 _READING_HEAD = State.READING_HEAD
 _READING_BODY = State.READING_BODY
 _WRITING = State.WRITING
+_QUEUED = State.QUEUED
 _CLOSED = State.CLOSED
 _RUNNING = walk(State.IDLE, Event.FIRST_BYTE, Event.REQUEST_DONE, Event.APP_CALLED)
 assert walk(State.READING_HEAD, Event.REQUEST_DONE, Event.APP_CALLED) is _RUNNING
@@ -39,17 +41,16 @@ assert walk(_RUNNING, Event.RESPONSE_STARTED) is State.WRITING
 assert walk(_RUNNING, Event.RESPONSE_STARTED, Event.FLUSHED_KEEP) is _IDLE
 
 
-class Connection(Transport):
+class Connection(OffLoop):
     """A client's connection, from accept to close; see :class:`poolhttp.transport.Transport`."""
 
-    __slots__ = ("parser", "response")
+    __slots__ = ("parser",)
 
     def __init__(
         self, fd: int, service: Service, profile: Profile, address: str, port: str
     ) -> None:
         super().__init__(fd, service, profile, address, port)
         self.parser: RequestParser | None = None
-        self.response: Response | None = None
 
     def expect_head(self) -> None:
         """Begin the wait for a first request, unless it came with the connection."""
@@ -100,6 +101,9 @@ class Connection(Transport):
             self._walk(request, environ)
         if self.state <= _WRITING:
             self.input = data
+            if data and self.state >= _QUEUED:
+                # Read ahead, but not without end.
+                self.service.loop.pause(self.fd)
             if self.peer_eof and not data and self.state is _IDLE:
                 self._close_idle()
 
@@ -174,6 +178,8 @@ class Connection(Transport):
         if self.state is State.READING_BODY:
             self.peer_eof = True
             self._reject(400, "the request body ended before its end")
+        elif self.state is _QUEUED and self._has_left():
+            self.close()
         elif self.outbox or self.input or State.QUEUED <= self.state <= State.WRITING:
             # Half-closed clients are answered.
             self.peer_eof = True
@@ -227,16 +233,19 @@ class Connection(Transport):
 
     def _walk_on(self, response: Response, small: tuple[bytes, bytes] | None) -> None:
         """The response is not complete, not small, or there is something before it."""
-        if self.state is State.CLOSED:
+        if self.state is _CLOSED:
             return
         self.response = response
+        if small is None and not response.inline:
+            self._queue(response)
+            return
         if small is not None:
             self.send([*small], len(small[0]) + len(small[1]))
         self._settle(response)
 
     def _settle(self, response: Response) -> None:
         """The app has returned control: see what became of its response."""
-        if self.state is State.CLOSED:
+        if self.state is _CLOSED:
             return
         if self.state is State.RUNNING:
             self._enter(Event.RESPONSE_STARTED)

@@ -22,34 +22,28 @@ Facts about epoll(7), and what follows:
 
 from __future__ import annotations
 
-import array
 import select
 from collections import deque
 from collections.abc import Callable, Iterator
 
 from poolhttp._native import lib
 from poolhttp.bufpool import NullPool
+from poolhttp.callwatch import CallWatch
+from poolhttp.collector import Collector
 from poolhttp.handler import Handler
+from poolhttp.inbox import Inbox
 from poolhttp.timers import Clock, DeadlineQueue, Waiter
 from poolhttp.turnmemory import COUNTERS, MAX_EVENTS, PEER_KEY, PEER_SIZE, TurnMemory
 
 READ = lib.PH_READ
 WRITE = lib.PH_WRITE
 READY = lib.PH_READY
-BLOCKED = lib.PH_BLOCKED
 _NOTIFY = lib.PH_NOTIFY
 _MORE = lib.PH_MORE
 _WRITABLE = lib.PH_WRITABLE
 _READABLE = lib.PH_READABLE
 _ACCEPTED = lib.PH_ACCEPTED
 _LISTEN = lib.PH_LISTEN
-_CLOSE_SENT = lib.PH_CLOSE_SENT
-_CLOSED = lib.PH_CLOSED
-_OPEN = lib.PH_OPEN
-_CLOSE_NOW = lib.PH_CLOSE_NOW
-
-COLLECT_LIMIT = 2 * MAX_EVENTS
-"""Pieces collected before an early flush, so that pipelining can't make the list long."""
 
 ACCEPT_BATCH = 64
 """Connections accepted in one turn: a flood of them must not starve those that are open."""
@@ -67,7 +61,7 @@ def _raise(_handler: object) -> None:
     raise
 
 
-class Loop:
+class Loop(Collector):
     """One epoll instance, its slabs and the handlers of its descriptors, indexed by fd.
 
     Args:
@@ -81,12 +75,9 @@ class Loop:
         self._pool = pool
         self._epoll = select.epoll(flags=select.EPOLL_CLOEXEC)
         self._memory = memory = TurnMemory(pool, self._epoll.fileno())
-        self._native = memory.native
+        super().__init__(memory)
         self._slots = memory.slots
         self._events = memory.event_view
-        self._out = memory.out_view
-        self.interest = memory.interest
-        self.handlers: list[Handler | None] = [None] * 64
         self.notifiers: dict[int, Callable[[], None]] = {}
         self.on_accepted: Callable[[int, int], None] = lambda fd, index: self.close(fd)
         """Called with an accepted descriptor and the index for ``peer``; calls ``add_client``."""
@@ -94,6 +85,9 @@ class Loop:
         """Connections that may still be accepted."""
         self.queues: list[DeadlineQueue] = []
         self.clock = Clock()
+        self.calls = CallWatch(self._native)
+        self.inbox = Inbox()
+        self._watch(self.inbox.fd, select.EPOLLIN | select.EPOLLET, _NOTIFY)
         self.before_wait: Callable[[], None] | None = None
         """Called at the start of each turn, for what is done once for many requests."""
         self.on_failure: Callable[[object], None] = _raise
@@ -101,10 +95,6 @@ class Loop:
         self.after_wait: Callable[[], None] | None = None
         """Called when a turn has waited, before any handler is."""
         self.next_deadline = float("inf")
-        # Collected for the next flush: the bytes, and fd, nbytes, close for each run of them.
-        self.out_bytes: list[bytes] = []
-        self.out_runs: list[int] = []
-        self._closing: list[int] = []
         self._pending: Iterator[tuple[int, int, int]] = iter(())
         self._deferred: deque[int] = deque()
         self._soon: deque[Callable[[], None]] = deque()
@@ -145,52 +135,7 @@ class Loop:
         at = index * PEER_SIZE
         return memory.peers[at : at + PEER_KEY], memory.ports[(at + PEER_KEY) >> 1]
 
-    # Collecting output
-
-    def collect(self, fd: int, pair: tuple[bytes, bytes]) -> None:
-        """Send head and body with the next flush; what follows for the same descriptor joins them.
-        The handler hears of it only if the socket does not take all: ``on_unsent``."""
-        out = self.out_bytes
-        out.extend(pair)
-        nbytes = len(pair[0]) + len(pair[1])
-        runs = self.out_runs
-        if runs and runs[-3] == fd and not runs[-1]:
-            runs[-2] += nbytes
-        else:
-            runs.extend((fd, nbytes, 0))
-        if len(out) >= COLLECT_LIMIT:
-            self.flush()
-
-    def flush(self) -> None:
-        """Send what was collected, now."""
-        runs, data = self._take_out()
-        lib.ph_flush(self._native, data, len(runs) // 3)
-        self._after_flush(runs, data)
-
-    def close_when_sent(self, fd: int) -> None:
-        """Close a client's descriptor when what is collected for it has been sent whole: the
-        handler hears ``on_closed``. Otherwise ``on_unsent``, and it stays open."""
-        runs = self.out_runs
-        if runs and runs[-3] == fd:
-            runs[-1] = _CLOSE_SENT
-        else:
-            if len(runs) >= 3 * MAX_EVENTS:
-                self.flush()
-                runs = self.out_runs
-            runs.extend((fd, 0, _CLOSE_SENT))
-        self._closing.append(len(runs) - 3)
-
-    def close(self, fd: int) -> None:
-        """Close a client's descriptor at the next flush, whatever is left of its output."""
-        self.interest[fd] &= _OPEN
-        self.handlers[fd] = None
-        self.out_runs.extend((fd, 0, _CLOSE_NOW))
-        if len(self.out_runs) >= 3 * MAX_EVENTS:
-            self.flush()
-
-    def close_unowned(self, fd: int) -> None:
-        """Close an accepted descriptor that got no handler."""
-        self.out_runs.extend((fd, 0, _CLOSE_NOW))
+    # Ending
 
     def shutdown_write(self, fd: int) -> None:
         """Send FIN; what comes is still received. An error shows at the next receive."""
@@ -199,37 +144,6 @@ class Loop:
     def reset_on_close(self, fd: int) -> None:
         """Let the descriptor's close send RST, so that the peer can't take it for an end."""
         lib.ph_reset_on_close(fd)
-
-    def _take_out(self) -> tuple[list[int], bytes]:
-        runs = self.out_runs
-        self._out[: len(runs)] = array.array("i", runs)
-        data = b"".join(self.out_bytes)
-        self.out_runs = []
-        self.out_bytes.clear()
-        return runs, data
-
-    def _after_flush(self, runs: list[int], data: bytes) -> None:
-        if self._closing:
-            closing, self._closing = self._closing, []
-            for i in closing:
-                handler = self.handlers[runs[i]]
-                if handler is not None and self._out[i + 2] == _CLOSED:
-                    self.handlers[runs[i]] = None
-                    handler.on_closed()
-        if self._native.unsent:
-            self._report_unsent(runs, self._out[: len(runs)].tolist(), data)
-
-    def _report_unsent(self, runs: list[int], results: list[int], data: bytes) -> None:
-        position = 0
-        for i in range(0, len(runs), 3):
-            fd, nbytes = runs[i : i + 2]
-            sent = results[i + 1]
-            handler = self.handlers[fd]
-            if sent != nbytes and handler is not None:
-                self.interest[fd] &= ~BLOCKED
-                rest = data[position + max(sent, 0) : position + nbytes]
-                handler.on_unsent(rest, max(-sent, 0))
-            position += nbytes
 
     # Readiness
 
@@ -275,6 +189,8 @@ class Loop:
         clock.tick()
         if clock.now - before > STALL:
             self._forgive(clock.now - before)
+        if self.inbox.work:
+            self._run(self.inbox.work)
         if self._deferred or self._soon or (self._closing and self.accept_room <= 0):
             # The last: somebody may wait to be accepted in the place of whoever is closed.
             wait_ms = 0
@@ -298,13 +214,21 @@ class Loop:
         if count > 0:
             flat = iter(self._events[: 3 * count].tolist())
             self._pending = zip(flat, flat, flat, strict=False)
-            self._dispatch()
         elif count < 0:
             raise OSError(-count, "epoll_wait")
+        self.go_on()
+
+    def go_on(self) -> None:
+        """Do what is left of the turn; by another thread, if its first one has lost the loop in
+        the middle of it."""
+        if self.inbox.work:
+            # First: a response may have ended, and its connection's next request be here.
+            self._run(self.inbox.work)
+        self._dispatch()
         if self._soon:
-            self._run_soon()
-        if clock.now >= self.next_deadline:
-            self._expire(clock.now)
+            self._run(self._soon)
+        if self.clock.now >= self.next_deadline:
+            self._expire(self.clock.now)
 
     def _forgive(self, stalled: float) -> None:
         """Peers are not to blame for time in which the loop could not hear them."""
@@ -338,9 +262,9 @@ class Loop:
             except Exception:
                 self.on_failure(handlers[fd] if fd < len(handlers) else None)
 
-    def _run_soon(self) -> None:
-        for _ in range(len(self._soon)):
-            work = self._soon.popleft()
+    def _run(self, due: deque[Callable[[], None]]) -> None:
+        for _ in range(len(due)):
+            work = due.popleft()
             try:
                 work()
             except Exception:
@@ -391,9 +315,12 @@ class Loop:
         for fd, result, _ in self._pending:
             if result == _ACCEPTED:
                 self.close_unowned(fd)
+        for work in self.inbox.shut():
+            work()
         self.flush()
         if self.before_wait is not None:
             self.before_wait()
         self._epoll.close()
+        self.calls.stop()
         del self._native, self._slots, self._events, self._out
         self._memory.release(self._pool)

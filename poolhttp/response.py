@@ -332,3 +332,27 @@ def error_response(code: int, detail: str, date: bytes, *, head_only: bool = Fal
         f"\r\nContent-Length: {len(page)}\r\n"
     ).encode("latin-1")
     return head + date + b"\r\n" + (b"" if head_only else page)
+
+
+RETRY_AFTER = 1
+"""Seconds that a shed client is asked to wait; arbitrary."""
+
+
+def unavailable(date: bytes, *, close: bool, head_only: bool) -> bytes:
+    """Return a whole 503 for a request that is shed; the connection may live on.
+
+    Args:
+        date: an encoded Date line.
+        close: whether it says that the connection ends.
+        head_only: the request was HEAD, or in HTTP/1.0.
+    """
+    page = b"" if head_only else b"The server is overloaded; try again.\n"
+    return b"".join(
+        (
+            b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: %d\r\n" % RETRY_AFTER,
+            date,
+            CLOSE_LINE if close else b"",
+            b"Content-Type: text/plain\r\nContent-Length: %d\r\n\r\n" % len(page),
+            page,
+        )
+    )

@@ -11,7 +11,7 @@ import os
 import socket
 import struct
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from typing import Any
 
@@ -114,6 +114,7 @@ class Server:
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self.loop: Loop
         self.service: Service
+        self.scheduler: Scheduler
         self._listeners: dict[int, Listener] = {}
         self._fresh: list[Connection] = []
         self._peers: dict[bytes, tuple[str, Profile]] = {}
@@ -128,6 +129,10 @@ class Server:
     def describe(self) -> str:
         """Return where the server listens, for people."""
         return ", ".join(describe(sock) for sock in self._sockets)
+
+    def describe_calls(self) -> str:
+        """Return the requests under way, and what each thread is doing, for people."""
+        return self.scheduler.stuck.describe() if hasattr(self, "scheduler") else ""
 
     @property
     def wake_fd(self) -> int:
@@ -149,9 +154,7 @@ class Server:
         """Serve in the calling thread; return after a graceful stop."""
         try:
             self._start()
-            while not self.stopping:
-                self._turn(TICK)
-            self._drain()
+            self.scheduler.serve()
         finally:
             self._shut()
 
@@ -159,7 +162,10 @@ class Server:
         settings = self.settings
         self.loop = loop = Loop(make_pool(settings.buffers))
         context = AppContext(self.app, settings, self.log, loop.clock)
-        self.service = Service(settings, loop, context, Scheduler(), self.log, self._on_closed)
+        self.scheduler = scheduler = Scheduler(settings, loop, context)
+        self._living = self._live()
+        scheduler.crew.step = self._step
+        self.service = Service(settings, loop, context, scheduler, self.log, self._on_closed)
         if self.on_start is not None:
             self.on_start(context, loop)
         base = {**base_environ(settings), **self.environ}
@@ -174,11 +180,29 @@ class Server:
         loop.add_notifier(self._wake_read, self._on_wake)
         self._resume_accepting()
 
-    def _turn(self, max_wait: float) -> None:
-        loop = self.loop
-        loop.turn(max_wait)
+    def _step(self) -> bool:
+        """Run the next turn, by whichever thread has the loop now; False: there are no more."""
+        wait = next(self._living, None)
+        if wait is None:
+            return False
+        self.loop.turn(min(wait, self.scheduler.wait_limit))
+        return True
+
+    def _live(self) -> Iterator[float]:
+        """The life of the server; yields before each turn how long that may wait (seconds).
+
+        A turn may begin on one thread and end on another. What is between turns may not: so no
+        code of the app is called here.
+        """
+        while not self.stopping:
+            yield TICK
+            self._after_turn()
+        yield from self._drain()
+
+    def _after_turn(self) -> None:
         if self._fresh:
             self._settle_fresh()
+        self.scheduler.look()
         if self._max_requests and self.service.left <= 0 and not self.stopping:
             self.log.info("Autorestarting worker after current request.")
             self.stopping = True
@@ -270,7 +294,7 @@ class Server:
 
     # Stopping
 
-    def _drain(self) -> None:
+    def _drain(self) -> Iterator[float]:
         """Serve what was accepted or waits to be, then end (RFC 9112 section 9.6).
 
         Idle connections may still send a request for ``drain_keepalive`` seconds, since it may be
@@ -279,7 +303,7 @@ class Server:
         settings = self.settings
         loop = self.loop
         self.service.left = 0
-        self._empty_accept_queues()
+        yield from self._empty_accept_queues()
         self._forget_heads()
         self._pause_accepting()
         self._close_listeners()
@@ -289,11 +313,14 @@ class Server:
         end = loop.clock.now + settings.graceful_timeout
         self._shorten_idle(loop.clock.now + settings.drain_keepalive)
         while self.nconnections and loop.clock.now < end:
-            self._turn(min(TICK, end - loop.clock.now))
+            yield min(TICK, end - loop.clock.now)
+            self._after_turn()
         if self.nconnections:
             self.log.warning("Closing %d connections after graceful_timeout", self.nconnections)
+            # Also under app threads that wait for their clients.
+            self._close_connections()
 
-    def _empty_accept_queues(self) -> None:
+    def _empty_accept_queues(self) -> Iterator[float]:
         """Whoever the kernel has let in gets an answer."""
         for sock in self._owned:
             # Others may still accept from sockets that were given to us.
@@ -309,7 +336,8 @@ class Server:
             # The first turn without a new connection waits for those that are on their way.
             wait = DEFER_GRACE if accepted == before else 0.0
             before = accepted
-            self._turn(wait)
+            yield wait
+            self._after_turn()
 
     def _forget_heads(self) -> None:
         for listener in self._listeners.values():
@@ -328,15 +356,19 @@ class Server:
                 queue.shorten(latest, _has_no_request)
         self.loop.next_deadline = min(self.loop.next_deadline, latest)
 
+    def _close_connections(self) -> None:
+        with ExitStack() as stack:
+            for handler in self.loop.handlers:
+                if isinstance(handler, Connection):
+                    stack.callback(handler.close)
+
     def _shut(self) -> None:
         self._close_listeners()
         if hasattr(self, "loop"):
             with ExitStack() as stack:
                 stack.callback(self._close_wake)
                 stack.callback(self.loop.shut)
-                for handler in self.loop.handlers:
-                    if isinstance(handler, Connection):
-                        stack.callback(handler.close)
+                stack.callback(self._close_connections)
         else:
             self._close_wake()
 
@@ -358,24 +390,3 @@ class Server:
 
 def _has_no_request(waiter: object) -> bool:
     return isinstance(waiter, Connection) and waiter.parser is None
-
-
-def serve(app: App, bind: str | Sequence[str] = "127.0.0.1:8000", **settings: Any) -> None:
-    """Serve ``app`` in the calling thread until it is stopped by SIGTERM or SIGINT.
-
-    Args:
-        app: a WSGI application.
-        bind: one or several of ``HOST:PORT``, ``[IPv6]:PORT``, ``unix:PATH``, ``fd://N``.
-        settings: fields of :class:`poolhttp.Settings`.
-
-    Raises:
-        BindError: a listener can't be made.
-        SettingsError: a setting is out of range.
-    """
-    from poolhttp.signals import stop_on_signals
-
-    server = Server(
-        app, bind=[bind] if isinstance(bind, str) else bind, settings=Settings(**settings)
-    )
-    with stop_on_signals(server):
-        server.run()

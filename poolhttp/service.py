@@ -200,9 +200,10 @@ class Service:
         self.on_closed = on_closed
         self.proxies = PeerList(settings.proxy_allow_ips)
         self.keepalive = settings.keepalive
-        self.write_timeout_ms = int(settings.write_timeout * 1000) or None
+        self.write_timeout = settings.write_timeout or None
         self.left = float("inf")
         """Requests until connections are no longer kept alive."""
+        self.scheduler = scheduler
         self.run = scheduler.run
         self.whole_heads = WholeHeadParser(settings)
         self._parsers: list[RequestParser] = []

@@ -86,7 +86,50 @@ class Settings:
     """Open client connections; at the limit the listeners rest until one closes."""
 
     threads: int = 1
-    """App threads. This version runs the app on the loop's thread, one request at a time."""
+    """The most threads that call the app. With 1 it is called on the main thread only, one request
+    at a time, and a slow request holds up the others' app calls but nothing else."""
+
+    dispatch: str = "adaptive"
+    """Where the app is called. adaptive: on the thread of the loop as long as calls are quick, on
+    an app thread if one is expected to be slow; the loop is taken from a call that overstays.
+    inline: on the thread of the loop, come what may. threads: always on an app thread."""
+
+    predict: bool = True
+    """Whether adaptive dispatch learns which routes are slow. Without it each slow call has to be
+    noticed."""
+
+    inline_budget: float = 0.001
+    """How long an app call may keep the loop. An app thread costs a request 20 to 50 us more, so a
+    budget far below a millisecond costs more than it saves."""
+
+    queue_limit: int = 1000
+    """Requests that may wait for an app thread; 503 beyond. 0: as many as there are connections."""
+
+    queue_target: float = 10.0
+    """How long requests may wait for an app thread when all have waited that long for that long:
+    who has waited longer gets a 503. 0: for ever. Clients and proxies rarely wait for more than 10
+    to 30 seconds; an app that is quick can have far less."""
+
+    shed_exempt: tuple[str, ...] = ()
+    """Paths that are never shed and wait behind no other, such as that of a health check."""
+
+    abandon_after: float = 0.1
+    """When a client ends its sending side so long after its request, and that still waits for a
+    thread, the client has left and the app isn't called. One that half-closes on purpose does it
+    with the request."""
+
+    timeout: float = 30.0
+    """How long an app call may take before the log says so, with the stack of its thread. Under
+    gunicorn its ``timeout``, by which a worker is killed all of whose threads take that long. 0:
+    for ever."""
+
+    handler_timeout: float = 0.0
+    """How long an app call may take before its client gets a 504 and another thread takes the place
+    of the one that is stuck in it; for several threads only. 0: for ever."""
+
+    switch_interval: float = 0.0002
+    """With several threads: how long one may compute while another waits for the GIL
+    (sys.setswitchinterval). 0: leave it alone; Python's own default is 0.005."""
 
     multiprocess: bool = False
     """What the environ says as wsgi.multiprocess (PEP 3333)."""
@@ -141,6 +184,7 @@ class Settings:
             "header_map": ("drop", "refuse", "dangerous"),
             "proxy_protocol": ("off", "v1", "v2", "auto"),
             "buffers": ("pooled", "unpooled"),
+            "dispatch": ("adaptive", "inline", "threads"),
         }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
@@ -151,6 +195,11 @@ class Settings:
             raise SettingsError("worker_connections: must be at least 1")
         if self.threads < 1:
             raise SettingsError("threads: must be at least 1")
+        if self.handler_timeout and self.threads == 1:
+            raise SettingsError(
+                "handler_timeout: needs threads of at least 2, since nobody takes the place of the "
+                "only one"
+            )
 
     @property
     def max_line(self) -> int:

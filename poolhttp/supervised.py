@@ -45,7 +45,7 @@ def _announce(arbiter: Any) -> None:
     where = ", ".join(str(listener) for listener in arbiter.LISTENERS)
     print(
         f"poolhttp {__version__}: listening on {where}, {arbiter.cfg.workers} workers, "
-        f"1 thread each",
+        f"{arbiter.cfg.threads} {'thread' if arbiter.cfg.threads == 1 else 'threads'} each",
         file=sys.stderr,
         flush=True,
     )

@@ -11,9 +11,9 @@ Beside the state there are exactly these memories: ``keep_alive`` (only ever swi
 from __future__ import annotations
 
 import errno
-import select
 from abc import ABC, abstractmethod
 
+from poolhttp.detached import Detached
 from poolhttp.loop import READY
 from poolhttp.outbox import Outbox
 from poolhttp.response import error_response
@@ -42,6 +42,7 @@ class Transport(ABC):
         port: the peer's port as text.
 
     Attributes:
+        detached: the response whose app runs apart from the loop, or waits for a thread.
         counted: bytes discarded in LINGERING; in WRITING, bytes that the peer had not acknowledged
             when the write timeout last looked.
     """
@@ -50,6 +51,7 @@ class Transport(ABC):
         "address",
         "counted",
         "deadline",
+        "detached",
         "fd",
         "input",
         "keep_alive",
@@ -75,6 +77,7 @@ class Transport(ABC):
         self.deadline = 0.0
         self.input = b""
         self.outbox: Outbox | None = None
+        self.detached: Detached | None = None
         self.counted = 0
         self.keep_alive = True
         self.peer_eof = False
@@ -112,7 +115,7 @@ class Transport(ABC):
         Raises:
             ConnectionError: the peer is gone; the connection is closed.
         """
-        if self.state is State.CLOSED:
+        if self.state is _CLOSED:
             raise ConnectionResetError(errno.ECONNRESET, "the client has left")
         loop = self.service.loop
         if loop.out_runs:
@@ -151,6 +154,8 @@ class Transport(ABC):
         if error:
             self.on_error(error)
             return
+        if self.state is _CLOSED:
+            return
         self._keep([rest], 0)
         if self.state is State.IDLE:
             self._enter(Event.UNSENT)
@@ -160,6 +165,9 @@ class Transport(ABC):
 
     def on_writable(self) -> None:
         """The socket has room again."""
+        if self.detached is not None:
+            self._write_detached(self.detached)
+            return
         try:
             self._write_out()
         except OSError as exc:
@@ -178,6 +186,15 @@ class Transport(ABC):
             self.counted = 0
         self.outbox = None
         self.service.loop.watch_writable(self.fd, False)
+
+    def _write_detached(self, detached: Detached) -> None:
+        if self.state is _CLOSED:
+            return
+        try:
+            if detached.write_out():
+                self.service.loop.watch_writable(self.fd, False)
+        except OSError as exc:
+            self.on_error(exc.errno or errno.EIO)
 
     @property
     def backlog(self) -> int:
@@ -198,25 +215,9 @@ class Transport(ABC):
     def _forget_response(self) -> None:
         """The response under way will end itself."""
 
-    def drain(self, limit: int) -> None:
-        """Block until at most ``limit`` bytes are kept.
-
-        Raises:
-            TimeoutError: the peer takes nothing for write_timeout.
-            ConnectionError: the peer is gone.
-        """
-        poll = select.poll()
-        poll.register(self.fd, select.POLLOUT)
-        timeout = self.service.write_timeout_ms
-        while self.backlog > limit:
-            if not poll.poll(timeout):
-                self._lose()
-                raise TimeoutError("the client takes nothing of the response")
-            try:
-                self._write_out()
-            except OSError:
-                self._lose()
-                raise
+    def drain(self, _limit: int) -> None:
+        """The thread of the loop never waits for one peer."""
+        raise AssertionError("BUG: the loop would block")
 
     # Closing
 
@@ -243,7 +244,7 @@ class Transport(ABC):
         """Shut our side and discard what comes, or a reset would destroy the response."""
         loop = self.service.loop
         loop.flush()
-        if self.outbox is not None or self.state is State.CLOSED:
+        if self.outbox is not None or self.state is _CLOSED:
             return
         loop.shutdown_write(self.fd)
         self.input = b""
@@ -286,14 +287,20 @@ class Transport(ABC):
 
     def close(self) -> None:
         """Give everything back; the descriptor is closed at the end of the turn."""
-        if self.state is State.CLOSED:
+        if self.state is _CLOSED:
             return
+        if self.detached is not None:
+            self._abandon(self.detached)
         self._enter(Event.CLOSE)
         self.input = b""
         self.outbox = None
         self.service.loop.close(self.fd)
         self.service.on_closed(self)
         self._release()
+
+    @abstractmethod
+    def _abandon(self, detached: Detached) -> None:
+        """The response that is made, or waits to be, apart from the loop has no taker any more."""
 
     @abstractmethod
     def on_timeout(self) -> None:

@@ -27,7 +27,7 @@ MAX_TABLE = 1 << 20
 
 COUNTERS = (
     "turns", "wait_calls", "recv_calls", "send_calls", "accept_calls", "ctl_calls", "close_calls",
-    "stale_events",
+    "stale_events", "watch_looks",
 )  # fmt: skip
 """What the native side counts."""
 

@@ -15,6 +15,8 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from types import FrameType
@@ -55,6 +57,7 @@ def settings_from(cfg: Any) -> Settings:
         "limit_request_field_size": cfg.limit_request_field_size,
         "worker_connections": cfg.worker_connections,
         "threads": cfg.threads,
+        "timeout": float(cfg.timeout),
         "multiprocess": cfg.workers > 1,
         "header_map": cfg.header_map,
         "forwarder_headers": tuple(each.upper() for each in cfg.forwarder_headers),
@@ -75,6 +78,7 @@ class EpollWorker(Worker):  # type: ignore[misc]  # gunicorn is untyped
     _context: AppContext | None = None
     _access: AccessLog | None = None
     _logs = False
+    _notified = 0.0
     _errors: ErrorStream | None = None
 
     @classmethod
@@ -95,8 +99,6 @@ class EpollWorker(Worker):  # type: ignore[misc]  # gunicorn is untyped
             raise RuntimeError(f"poolhttp serves HTTP only: unset protocol = {cfg.protocol!r}")
         if "h1" not in cfg.http_protocols:
             raise RuntimeError("poolhttp serves HTTP/1.1: http_protocols must include h1")
-        if cfg.threads > 1:
-            raise RuntimeError("poolhttp runs the app on one thread: unset threads, add workers")
         if cfg.reuse_port and any(isinstance(each, str) for each in cfg.address):
             raise RuntimeError("reuse_port and a unix socket exclude each other: unset reuse_port")
         if list(cfg.http_protocols) != ["h1"]:
@@ -144,7 +146,7 @@ class EpollWorker(Worker):  # type: ignore[misc]  # gunicorn is untyped
         self._logs = fast is None and not _is_stock_silent(self.log)
         debugging = self.log.error_log.isEnabledFor(logging.DEBUG)
         before = self._before_app if debugging or _is_changed(self.cfg.pre_request) else None
-        after = None
+        after: Callable[[Response], None] | None = None
         if self._logs or _is_changed(self.cfg.post_request):
             after = self._after_response
         elif fast is not None:
@@ -165,18 +167,30 @@ class EpollWorker(Worker):  # type: ignore[misc]  # gunicorn is untyped
             self.server.stopping = True
 
     def _tick(self) -> None:
-        self.notify()
+        self._notify_unless_stuck()
         self._check_alive()
         if self.ppid != os.getppid() and self.server is not None and not self.server.stopping:
             self.log.info("Parent changed, shutting down: %s", self)
             self.server.stopping = True
+
+    def _notify_unless_stuck(self) -> None:
+        """The arbiter kills us ``timeout`` after the last sign of life. That is the loop's, as long
+        as an app thread is free; if all are in the app, it is theirs: the call that was begun last,
+        or the last bytes sent. So with one thread a request has as long as in the sync worker."""
+        server = self.server
+        now = time.monotonic()
+        if server is None or server.scheduler.stuck.last_progress(now) > self._notified:
+            self._notified = now
+            self.notify()
 
     # Signals
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """SIGTERM: stop gracefully."""
         super().handle_exit(sig, frame)
-        self._check_alive()
+        if self.server is not None:
+            # The loop may wait on another thread.
+            self.server.stop()
 
     def handle_usr1(self, sig: int, frame: FrameType | None) -> None:
         """SIGUSR1: reopen the logs, also what the app complains to."""
@@ -191,7 +205,9 @@ class EpollWorker(Worker):  # type: ignore[misc]  # gunicorn is untyped
         super().handle_quit(sig, frame)
 
     def handle_abort(self, sig: int, frame: FrameType | None) -> None:
-        """SIGABRT: the arbiter has missed our heartbeat."""
+        """SIGABRT: the arbiter has missed our heartbeat; say what everybody is doing."""
+        if self.server is not None:
+            self.log.critical("Aborted by the arbiter. %s", self.server.describe_calls())
         if self._context is not None:
             self._context.exiting = True
         super().handle_abort(sig, frame)

@@ -1,7 +1,8 @@
 """PEP 3333: calls the app, and turns what it returns into framed bytes.
 
 Lives here: start_response, write, iterating and closing the app's iterable. Must not live here:
-sockets and connection states; a :class:`~poolhttp.appcontext.Sink` takes the bytes.
+sockets and connection states; a :class:`~poolhttp.appcontext.Sink` takes the bytes. Who calls,
+and on which thread (``scheduler``).
 
 Guarantees: one app call, its iteration and its ``close()`` run on one thread; ``close()`` is called
 exactly once, whatever happens; no byte beyond Content-Length goes out, and a response that ends
@@ -11,22 +12,15 @@ before it closes the connection.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from io import BytesIO
+from collections.abc import Callable, Iterator
+from contextvars import Context
+from io import BufferedReader, BytesIO, FileIO
 from typing import Any
 
-from poolhttp.appcontext import AppContext, Sink
-from poolhttp.request import Request
-from poolhttp.response import (
-    LAST_CHUNK,
-    Framing,
-    Head,
-    HeadError,
-    choose_framing,
-    connection_line,
-    encode_fields,
-)
-from poolhttp.sendfile import Buffer, as_buffer
+from poolhttp.filewrapper import FileWrapper
+from poolhttp.framedbody import FramedBody
+from poolhttp.response import LAST_CHUNK, Framing, Head, encode_fields
+from poolhttp.sendfile import as_buffer
 
 ENDED: dict[str, Any] = {
     "REQUEST_METHOD": "ended",
@@ -44,58 +38,17 @@ PUMP_BYTES = 256 * 1024
 PUMP_ITEMS = 64
 """Items likewise; arbitrary."""
 
+_FILES = (BufferedReader, FileIO, BytesIO)
+"""What can be read without calling code of the app."""
 
-class Response:
-    """One request's way through the app and back.
 
-    Attributes:
-        request: what is answered; may be shared by requests that differ in their environ only.
-        environ: what the app is given.
-        head: what start_response was given, or None.
-        head_sent: no other status can be sent.
-        sent: body bytes handed over, without chunked framing.
-        keep_alive: whether the connection may live on behind this response.
-        failed: the response ended before its end; the connection must be cut.
-        finished: the iterable is closed and everything is handed over.
-        started: monotonic seconds at the app's call, if anybody asks (``after_response``).
-    """
+class Response(FramedBody):
+    """One request's way through the app and back; see :class:`poolhttp.framedbody.FramedBody`."""
 
-    # Class attributes are what nearly every response has; an instance holds what differs.
-    head: Head | None = None
-    head_sent = False
-    sent = 0
-    keep_alive = True
-    failed = False
-    finished = False
-    started = 0.0
-    _framing = Framing.NONE
-    _left = 0
     _iterable: Any = None
     _iterator: Iterator[Any] | None = None
     _known_single = False
-    _warned = False
-
-    def __init__(
-        self, context: AppContext, sink: Sink, request: Request, environ: dict[str, Any]
-    ) -> None:
-        self.context = context
-        self.sink = sink
-        self.request = request
-        self.environ = environ
-
-    def __str__(self) -> str:
-        # The app may have emptied its environ.
-        return f"{self.environ.get('REQUEST_METHOD')} {self.environ.get('RAW_URI')}"
-
-    @property
-    def close_delimited(self) -> bool:
-        """Only the connection's end tells the peer that the body is complete."""
-        return self._framing is Framing.CLOSE
-
-    @property
-    def chunked(self) -> bool:
-        """The body goes out in chunked coding."""
-        return self._framing is Framing.CHUNKED
+    _variables: Context | None = None
 
     # The app's side
 
@@ -135,9 +88,12 @@ class Response:
         """
         if self.finished:
             raise ValueError("write was called after the response had ended")
-        self._send_item(as_buffer(data), None)
-        if self.sink.backlog > self.context.output_limit:
-            self.sink.drain(self.context.output_limit)
+        self._regain()
+        try:
+            self._send_item(as_buffer(data), None)
+            self._wait_for_room()
+        finally:
+            self._lend()
 
     def early_hints(self, headers: Any) -> None:
         """Send ``103 Early Hints`` (RFC 8297); nothing for HTTP/1.0 or behind the final head.
@@ -151,26 +107,44 @@ class Response:
         if self.head_sent or self.finished or not self.request.http11:
             return
         block = b"HTTP/1.1 103 Early Hints\r\n" + encode_fields(headers) + b"\r\n"
-        self.sink.send([block], len(block))
+        self._regain()
+        try:
+            self.sink.send([block], len(block))
+        finally:
+            self._lend()
 
     # Running
 
-    def run(self) -> tuple[bytes, bytes] | None:
-        """Call the app, and hand over as much of its response as there is room for.
+    def run(self, variables: Context) -> tuple[bytes, bytes] | None:
+        """Call the app on the thread of the loop, and hand over its response.
+
+        Args:
+            variables: the context variables of this thread, for the app alone.
 
         Returns:
             Head and body of a response that is complete, small and not handed over: the caller
-            sends it together with others. None for all the rest, which has gone to the sink.
+            sends it together with others. None for all the rest, which has gone to the sink. If
+            ``inline`` is False then, the loop now runs on another thread.
         """
         environ = self.environ
         environ["wsgi.input"] = self.request.body or BytesIO()
         environ["wsgi.early_hints"] = self.early_hints
         context = self.context
+        baton = context.baton
+        self._variables = variables
         try:
-            if context.observed:
-                self._note_start()
-            iterable = context.app(environ, self.start_response)
-            if type(iterable) is list and len(iterable) == 1:
+            baton.running[self] = None
+            baton.mark[0] = baton.number()
+            try:
+                if context.observed:
+                    self._note_start()
+                iterable = variables.run(context.app, environ, self.start_response)
+            except BaseException:
+                self._regain()
+                raise
+            if baton.running.pop(self, True):
+                self._settle()
+            elif type(iterable) is list and len(iterable) == 1:
                 item = iterable[0]
                 head = self.head
                 if (
@@ -180,28 +154,90 @@ class Response:
                     and not self.head_sent
                     and (len(item) == head.whole_length or head.takes_length(len(item)))
                 ):
-                    self.finished = True
-                    if head.date is not context.clock.date:
-                        head.encode_whole(context.clock.date)
-                    if self.request.body is not None:
-                        self.request.body.close()
-                    if context.observed:
-                        self._note_end(len(item))
-                    self.environ = ENDED
-                    whole = head.keeping if self.request.keep_alive else head.closing
-                    if head.whole_length < 0:
-                        whole = b"%bContent-Length: %d\r\n\r\n" % (whole[:-2], len(item))
-                    return whole, item
-            self._iterable = iterable
-            if type(iterable) is list or type(iterable) is tuple:
-                self._send_all(iterable)
-                self._end()
-            else:
-                self._start_iterating(iterable)
-                self._pump()
+                    return self._whole(head, item)
+            self._take(iterable)
         except BaseException as exc:
             self._fail(exc)
         return None
+
+    def run_apart(self, variables: Context) -> None:
+        """Call the app on a thread of its own, and hand over its response; see :meth:`run`."""
+        self.inline = False
+        self._variables = variables
+        environ = self.environ
+        environ["wsgi.input"] = self.request.body or BytesIO()
+        environ["wsgi.early_hints"] = self.early_hints
+        try:
+            if self.context.observed:
+                self._note_start()
+            self._take(variables.run(self.context.app, environ, self.start_response))
+        except BaseException as exc:
+            self._fail(exc)
+
+    def _whole(self, head: Head, item: bytes) -> tuple[bytes, bytes]:
+        """Return a response that is complete and small."""
+        context = self.context
+        self.finished = True
+        if head.date is not context.clock.date:
+            head.encode_whole(context.clock.date)
+        if self.request.body is not None:
+            self.request.body.close()
+        if context.observed:
+            self._note_end(len(item))
+        self.environ = ENDED
+        whole = head.keeping if self.request.keep_alive else head.closing
+        if head.whole_length < 0:
+            whole = b"%bContent-Length: %d\r\n\r\n" % (whole[:-2], len(item))
+        return whole, item
+
+    def _take(self, iterable: Any) -> None:
+        """Hand over what the app has returned."""
+        self._iterable = iterable
+        if type(iterable) is list or type(iterable) is tuple:
+            self._send_all(iterable)
+            self._end()
+        elif type(iterable) is FileWrapper and type(iterable.filelike) in _FILES:
+            self._iterator = iter(iterable)
+            if self.inline:
+                self._pump()
+        else:
+            self._call(self._start_iterating, iterable)
+            self._iterate()
+
+    # The loop is lent while the app's code runs
+
+    def _call(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Call code of the app."""
+        assert self._variables is not None
+        self._lend()
+        try:
+            return self._variables.run(function, *args)
+        finally:
+            self._regain()
+
+    def _lend(self) -> None:
+        if self.inline:
+            baton = self.context.baton
+            baton.running[self] = None
+            baton.mark[0] = baton.number()
+
+    def _regain(self) -> None:
+        """Have the loop again, or learn that it runs on another thread."""
+        if self.inline and self.context.baton.running.pop(self, True):
+            self._settle()
+
+    def _settle(self) -> None:
+        self.inline = False
+        self.context.baton.settle(self)
+
+    def _wait_for_room(self) -> None:
+        """Block while the peer is slow, without the loop."""
+        limit = self.context.output_limit
+        if self.sink.backlog > limit:
+            if self.inline:
+                self.inline = False
+                self.context.baton.leave(self)
+            self.sink.drain(limit)
 
     def _note_start(self) -> None:
         context = self.context
@@ -226,8 +262,35 @@ class Response:
             # No length, or an object that only has the name of one.
             self._known_single = False
 
+    def _iterate(self) -> None:
+        """Take items from the app, as far ahead of the peer as ``output_limit`` allows.
+
+        One that is endless, or whose peer is slow, gives the loop away; its thread waits.
+        """
+        iterator = self._iterator
+        produced = items = 0
+        while True:
+            try:
+                item = as_buffer(self._call(next, iterator))
+            except StopIteration:
+                break
+            self._send_item(item, len(item) if self._known_single else None)
+            if self._complete():
+                break
+            produced += len(item)
+            items += 1
+            if self.inline and (produced >= PUMP_BYTES or items >= PUMP_ITEMS):
+                self.inline = False
+                self.context.baton.leave(self)
+            self._wait_for_room()
+        self._end()
+
+    def _complete(self) -> bool:
+        """PEP 3333: stop iterating when enough has been sent. HEAD needs nothing at all."""
+        return self.head_sent and not self._left and self._framing <= Framing.LENGTH
+
     def pump(self) -> None:
-        """Take items from the app while there is room; at its end, finish."""
+        """On the thread of the loop: send more of a file while there is room; finish at its end."""
         try:
             self._pump()
         except BaseException as exc:
@@ -246,93 +309,12 @@ class Response:
             except StopIteration:
                 self._end()
                 return
-            item = as_buffer(item)
-            self._send_item(item, len(item) if self._known_single else None)
+            self._send_item(item, None)
             produced += len(item)
-            if self.head_sent and not self._left and self._framing <= Framing.LENGTH:
-                # PEP 3333: stop iterating when enough has been sent. HEAD needs nothing at all.
+            if self._complete():
                 self._end()
                 return
         sink.pump_later()
-
-    # Framing
-
-    def _send_all(self, items: Any) -> None:
-        """Hand over a list or tuple, whose items need no call of the app."""
-        if len(items) == 1:
-            item = as_buffer(items[0])
-            self._send_item(item, len(item) if not self.head_sent else None)
-            return
-        nbytes = 0
-        items = [as_buffer(item) for item in items]
-        for item in items:
-            nbytes += len(item)
-        buffers: list[Buffer] = [] if self.head_sent else [self._begin(nbytes)]
-        total = len(buffers[0]) if buffers else 0
-        for item in items:
-            total += self._frame(item, buffers)
-        if buffers:
-            self.sink.send(buffers, total)
-
-    def _send_item(self, item: Any, length: int | None) -> None:
-        """Frame and hand over one item; the first one takes the head with it."""
-        if not item and length is None:
-            return
-        buffers: list[Buffer] = []
-        nbytes = 0
-        if not self.head_sent:
-            buffers.append(self._begin(length))
-            nbytes = len(buffers[0])
-        nbytes += self._frame(item, buffers)
-        if nbytes:
-            self.sink.send(buffers, nbytes)
-
-    def _begin(self, length: int | None) -> bytes:
-        """Choose the framing and return the encoded head."""
-        head = self.head
-        if head is None:
-            raise HeadError("the app sent a body before it called start_response")
-        request = self.request
-        self._framing, self._left, line = choose_framing(
-            head, request.method, request.http11, length
-        )
-        self.keep_alive = (
-            request.keep_alive
-            and not head.close
-            and self._framing is not Framing.CLOSE
-            and head.code != 101
-        )
-        self.head_sent = True
-        connection = connection_line(request.http11, self.keep_alive, head.upgrade)
-        return head.encode(request.http11, connection, line, self.context.clock.date)
-
-    def _frame(self, item: Any, buffers: list[Buffer]) -> int:
-        """Append the item, framed, to ``buffers``; return the bytes appended."""
-        nbytes = len(item)
-        if self._framing is Framing.LENGTH:
-            if nbytes > self._left:
-                self._warn("the app's response is longer than its Content-Length; cut")
-                item = memoryview(item)[: self._left]
-                nbytes = self._left
-            self._left -= nbytes
-        elif self._framing is Framing.NONE:
-            if nbytes and self.request.method != "HEAD":
-                self._warn("the app gave a body where the status allows none; dropped")
-            return 0
-        if not nbytes:
-            return 0
-        self.sent += nbytes
-        if self._framing is Framing.CHUNKED:
-            size = b"%X\r\n" % nbytes
-            buffers += (size, item, b"\r\n")
-            return len(size) + nbytes + 2
-        buffers.append(item)
-        return nbytes
-
-    def _warn(self, what: str) -> None:
-        if not self._warned:
-            self._warned = True
-            self.context.log.warning("%s (%s)", what, self)
 
     # The end
 
@@ -359,7 +341,9 @@ class Response:
         if self.context.exiting or isinstance(exc, KeyboardInterrupt):
             self.abort()
             raise exc
-        if isinstance(exc, OSError) and self.sink.broken:
+        if isinstance(exc, TimeoutError) and self.sink.broken:
+            log.warning("%s (%s)", exc, self)
+        elif isinstance(exc, OSError) and self.sink.broken:
             log.debug("client left during the response (%s)", self)
         else:
             log.error("Error handling request (%s)", self, exc_info=exc)
@@ -372,6 +356,13 @@ class Response:
             self.failed = True
             self._close()
 
+    def discard(self) -> None:
+        """The app won't be called: give back what came with the request."""
+        self.finished = self.failed = True
+        if self.request.body is not None:
+            self.request.body.close()
+        self.environ = ENDED
+
     def _close(self) -> None:
         """Close the iterable (PEP 3333) and the request's body."""
         self.finished = True
@@ -379,7 +370,7 @@ class Response:
         close = getattr(iterable, "close", None)
         if close is not None:
             try:
-                close()
+                self._call(close)
             except BaseException as exc:
                 if self.context.exiting or isinstance(exc, KeyboardInterrupt):
                     raise

@@ -32,6 +32,12 @@ LAYERS: tuple[dict[str, set[str]], ...] = (
         "listeners": set(),
         "signals": set(),
         "_native_build": set(),
+        "baton": set(),
+        "inbox": set(),
+        "predictor": set(),
+        "admission": set(),
+        "growth": set(),
+        "flags": set(),
     },
     # 1: one thing each: a grammar, a queue, the kernel
     {
@@ -42,58 +48,80 @@ LAYERS: tuple[dict[str, set[str]], ...] = (
         "response": set(),
         "turnmemory": {"_native", "bufpool"},
         "handler": {"timers"},
+        "callwatch": {"_native"},
     },
-    # 2: the loop, requests, and what surrounds an app
+    # 2: requests, what a turn sends, and what surrounds an app
     {
-        "loop": {"_native", "bufpool", "handler", "timers", "turnmemory"},
+        "collector": {"_native", "handler", "turnmemory"},
+        "detached": {"inbox", "outbox", "sendfile"},
         "request": {"errors", "settings", "target"},
-        "appcontext": {"filewrapper", "response", "sendfile", "settings", "timers"},
+        "appcontext": {"baton", "filewrapper", "response", "sendfile", "settings", "timers"},
     },
-    # 3: bytes to requests, names to apps
+    # 3: the loop, bytes to requests, items to bytes, names to apps
     {
+        "loop": {"_native", "bufpool", "callwatch", "collector", "handler", "inbox", "timers",
+                 "turnmemory"},
+        "framedbody": {"appcontext", "request", "response", "sendfile"},
         "parser": {"errors", "fields", "request", "settings", "spool"},
         "wholehead": {"errors", "fields", "request", "settings"},
-        "wsgi": {"appcontext", "request", "response", "sendfile"},
         "apploader": {"appcontext"},
     },
-    # 4: who runs the app, who hears of it
+    # 4: the app is called; the threads
     {
-        "scheduler": {"wsgi"},
+        "wsgi": {"filewrapper", "framedbody", "response", "sendfile"},
+        "crew": {"baton", "loop"},
+    },
+    # 5: calls that take too long
+    {
+        "stuck": {"baton", "crew"},
+    },
+    # 6: who runs the app, who hears of it
+    {
+        "scheduler": {"admission", "appcontext", "baton", "crew", "detached", "growth", "loop",
+                      "predictor", "settings", "stuck", "wsgi"},
         "access": {"wsgi"},
         "gunicorn_views": {"request", "wsgi"},
         "supervised": {"apploader", "version"},
     },
-    # 5: what connections share
+    # 7: what connections share
     {
         "service": {"fields", "parser", "request", "scheduler", "settings", "states", "timers",
                     "wholehead"},
     },
-    # 6: one connection: its states and its bytes
+    # 8: one connection: its states and its bytes
     {
-        "transport": {"loop", "outbox", "response", "sendfile", "service", "states", "timers"},
+        "transport": {"detached", "loop", "outbox", "response", "sendfile", "service", "states",
+                      "timers"},
     },
-    # 7: one connection: its requests
+    # 9: one connection: a request that runs apart
     {
-        "connection": {"errors", "parser", "request", "response", "service", "states", "transport",
-                       "wsgi"},
+        "offloop": {"detached", "inbox", "response", "service", "states", "transport", "wsgi"},
     },
-    # 8: one connection behind a proxy
+    # 10: one connection: its requests
+    {
+        "connection": {"errors", "offloop", "parser", "request", "response", "service", "states",
+                       "transport", "wsgi"},
+    },
+    # 11: one connection behind a proxy
     {
         "proxied": {"connection", "errors", "proxyprotocol", "request", "service"},
     },
-    # 9: the server
+    # 12: the server
     {
         "server": {"appcontext", "bufpool", "connection", "fields", "listeners", "loop", "proxied",
-                   "scheduler", "service", "settings", "signals", "states"},
+                   "scheduler", "service", "settings", "states"},
     },
-    # 10: the ways in
+    # 13: the ways in
     {
+        "library": {"appcontext", "server", "settings", "signals"},
         "worker": {"access", "appcontext", "gunicorn_views", "loop", "server", "settings", "wsgi"},
-        "cli": {"access", "appcontext", "apploader", "listeners", "loop", "server", "settings",
-                "signals", "supervised", "version"},
-        "__init__": {"listeners", "server", "settings", "version"},
+        "cli": {"access", "appcontext", "apploader", "flags", "listeners", "loop", "server",
+                "settings", "signals", "supervised", "version"},
     },
-    {"__main__": {"cli"}},
+    {
+        "__init__": {"library", "listeners", "server", "settings", "version"},
+        "__main__": {"cli"},
+    },
 )  # fmt: skip
 """Module: what it may import of ours, which is always in a layer above it in this text."""
 
@@ -105,14 +133,14 @@ OWNERS = {
     "cffi": {"_native_build"},
     "gunicorn": {"worker", "supervised"},
     "argparse": {"cli"},
-    "threading": {"server", "signals"},
+    "threading": {"crew", "detached", "server", "signals", "stuck"},
     "signal": {"signals"},
     "tempfile": {"spool"},
     "resource": {"turnmemory"},
-    "poolhttp._native": {"loop", "sendfile", "turnmemory"},
+    "poolhttp._native": {"callwatch", "collector", "loop", "sendfile", "turnmemory"},
     "socket.socket": {"listeners", "server"},
     "select.epoll": {"loop"},
-    "select.poll": {"transport"},
+    "select.poll": set(),
     "os.sendfile": {"sendfile"},
     "os.writev": {"sendfile"},
     "fcntl": {"sendfile"},

@@ -10,7 +10,7 @@ import struct
 
 import pytest
 
-from poolhttp.loop import COLLECT_LIMIT
+from poolhttp.collector import COLLECT_LIMIT
 from poolhttp.timers import DeadlineQueue
 from poolhttp.turnmemory import SLOT
 

@@ -45,7 +45,8 @@ def connection() -> Iterator[Connection]:
         raise AssertionError("nobody asks")
 
     context = AppContext(app, settings, log, loop.clock)
-    service = Service(settings, loop, context, Scheduler(), log, lambda closed: None)
+    scheduler = Scheduler(settings, loop, context)
+    service = Service(settings, loop, context, scheduler, log, lambda closed: None)
     profile = Profile({}, FieldPolicy(settings, trusted=False))
     ours, theirs = socket.socketpair()
     with ours, theirs:

@@ -105,7 +105,7 @@ def test_stream_that_nobody_reads(serve: Serve, size: int) -> None:
         start_response("200 OK", [("Content-Length", str(total))])
         return stream()
 
-    server = serve(app)
+    server = serve(app, threads=2)
     with server.connect() as sock:
         sock.sendall(message("GET /slow HTTP/1.1"))
         assert sock.recv(5) == b"HTTP/"
@@ -151,7 +151,7 @@ def test_client_that_reads_one_stream_late(serve: Serve) -> None:
         start_response("200 OK", [])
         return stream()
 
-    server = serve(app, write_timeout=BODY_WAIT)
+    server = serve(app, write_timeout=BODY_WAIT, threads=6)
     socks = [server.connect(rcvbuf=4096) for _ in range(4)]
     for sock in socks:
         sock.sendall(message("GET /slow HTTP/1.1"))

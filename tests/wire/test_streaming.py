@@ -128,7 +128,7 @@ def test_others_are_served_between_items(serve: Serve) -> None:
             yield b"x" * 100
         yield b"end"
 
-    server = serve(app)
+    server = serve(app, threads=2)
     with server.connect() as sock:
         sock.sendall(message("GET / HTTP/1.1"))
         reader = threading.Thread(target=lambda: bodies.append(read_response(sock).body))

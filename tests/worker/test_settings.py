@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from .conftest import Start
 
 OPTIONS = {
-    "--threads 2": "threads",
     "--permit-obsolete-folding": "permit_obsolete_folding",
     "--strip-header-spaces": "strip_header_spaces",
     "--permit-unconventional-http-method": "permit_unconventional_http_method",
