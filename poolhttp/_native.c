@@ -271,7 +271,6 @@ int ph_watch_calls(ph_loop *loop, int budget_us) {
         int idle = __atomic_load_n(&loop->in_turn, __ATOMIC_RELAXED);
         if (!idle && mark == seen &&
             mark != __atomic_load_n(&loop->mark_at_exit, __ATOMIC_RELAXED)) {
-            __atomic_store_n(&loop->overstayed, mark, __ATOMIC_RELAXED);
             loop->watch_period = budget_us / 2;
             return 1;
         }

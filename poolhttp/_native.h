@@ -47,7 +47,6 @@ typedef struct {
     /* The watch over app calls. `mark` is the caller's: it counts up with each call. */
     int64_t mark;
     int64_t mark_at_exit;  /* what it was when the last turn returned, or the call that is settled */
-    int64_t overstayed;    /* the last call that was seen under way in two looks */
     int32_t in_turn;       /* the loop's thread is inside ph_turn */
     int32_t watch_stopped;
     int32_t watch_asleep;  /* futex: no call to watch; the end of a turn with events wakes it */

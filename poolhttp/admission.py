@@ -26,7 +26,7 @@ from collections import OrderedDict
 from typing import Generic, Protocol, TypeVar
 
 MIN_INTERVAL = 0.1
-"""Seconds: the shortest interval; RFC 8289 section 4.3 and "Fail at Scale" both have 100 ms."""
+"""Seconds: the shortest interval; RFC 8289 and "Fail at Scale" both have 100 ms."""
 
 LEAVE_BELOW = 0.5
 """Share of the target at which a wait ends the overload: less than 1, since while jobs are shed at

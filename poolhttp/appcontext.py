@@ -51,15 +51,19 @@ class AppContext:
         settings: limits.
         log: for errors; anything with Logger's methods.
         clock: gives the Date line.
+        baton: lent while the app is called on the thread of the loop.
     """
 
-    def __init__(self, app: App, settings: Settings, log: Logger, clock: Clock) -> None:
+    def __init__(
+        self, app: App, settings: Settings, log: Logger, clock: Clock, baton: Baton | None = None
+    ) -> None:
         self.app = app
         self.log = log
         self.clock = clock
         self.heads = HeadCache(settings.server_header)
         self.output_limit = settings.output_limit
-        self.baton = Baton()
+        self.baton = baton or Baton()
+        self.token = self.baton.running, self.baton.mark, self.baton.number
         self.before_app: Callable[[Any], None] | None = None
         self.after_response: Callable[[Any], None] | None = None
         self.observed = False

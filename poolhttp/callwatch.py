@@ -22,13 +22,11 @@ class CallWatch:
 
     Attributes:
         mark: ``mark[0]`` is to be changed before each call.
-        overstayed: ``overstayed[0]`` is the mark of the last call that was seen to overstay.
     """
 
     def __init__(self, native: Any) -> None:
         self._native = native
         self.mark = _view(native, "mark")
-        self.overstayed = _view(native, "overstayed")
         self._at_exit = _view(native, "mark_at_exit")
 
     def wait(self, budget: float) -> bool:

@@ -58,6 +58,21 @@ class Collector:
         if len(out) >= COLLECT_LIMIT:
             self.flush()
 
+    def collect_last(self, fd: int, pair: tuple[bytes, bytes]) -> None:
+        """The same, and close the descriptor behind it; see ``close_when_sent``."""
+        out = self.out_bytes
+        out.extend(pair)
+        nbytes = len(pair[0]) + len(pair[1])
+        runs = self.out_runs
+        if runs and runs[-3] == fd and not runs[-1]:
+            runs[-2] += nbytes
+            runs[-1] = _CLOSE_SENT
+        else:
+            runs.extend((fd, nbytes, _CLOSE_SENT))
+        self._closing.append(len(runs) - 3)
+        if len(out) >= COLLECT_LIMIT:
+            self.flush()
+
     def flush(self) -> None:
         """Send what was collected, now."""
         runs, data = self._take_out()

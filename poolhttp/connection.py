@@ -12,11 +12,12 @@ from contextlib import suppress
 from typing import Any
 
 from poolhttp.errors import RequestError
+from poolhttp.loop import READY
 from poolhttp.offloop import OffLoop
 from poolhttp.parser import RequestParser
 from poolhttp.request import Request
 from poolhttp.response import CONTINUE
-from poolhttp.service import Profile, Service, name_server
+from poolhttp.service import name_server
 from poolhttp.states import Event, State, walk
 from poolhttp.transport import LINGER_BYTES
 from poolhttp.wsgi import Response
@@ -44,13 +45,7 @@ assert walk(_RUNNING, Event.RESPONSE_STARTED, Event.FLUSHED_KEEP) is _IDLE
 class Connection(OffLoop):
     """A client's connection, from accept to close; see :class:`poolhttp.transport.Transport`."""
 
-    __slots__ = ("parser",)
-
-    def __init__(
-        self, fd: int, service: Service, profile: Profile, address: str, port: str
-    ) -> None:
-        super().__init__(fd, service, profile, address, port)
-        self.parser: RequestParser | None = None
+    __slots__ = ()
 
     def expect_head(self) -> None:
         """Begin the wait for a first request, unless it came with the connection."""
@@ -224,10 +219,14 @@ class Connection(OffLoop):
         else:
             self.state = _WRITING
             self.keep_alive = False
+            lingering = request.keep_alive
+            if not (lingering or self.input or loop.interest[self.fd] & READY):
+                loop.collect_last(self.fd, small)
+                return
             loop.collect(self.fd, small)
-            self._after_collecting(lingering=request.keep_alive)
+            self._collected_last(lingering=lingering)
 
-    def _after_collecting(self, *, lingering: bool) -> None:
+    def _collected_last(self, *, lingering: bool) -> None:
         if self.outbox is None and self.state is _WRITING:
             self._flushed(lingering=lingering)
 

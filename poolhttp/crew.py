@@ -228,6 +228,7 @@ class Crew:
     # Leading
 
     def _lead(self, member: Member) -> None:
+        self._loop.owner = member.ident
         self.on_lead(member)
         try:
             self._succeed()

@@ -25,6 +25,7 @@ from __future__ import annotations
 import select
 from collections import deque
 from collections.abc import Callable, Iterator
+from threading import get_ident
 
 from poolhttp._native import lib
 from poolhttp.bufpool import NullPool
@@ -95,6 +96,8 @@ class Loop(Collector):
         self.after_wait: Callable[[], None] | None = None
         """Called when a turn has waited, before any handler is."""
         self.next_deadline = float("inf")
+        self.owner = 0
+        """Identity of the thread that may run turns; 0: nobody cares."""
         self._pending: Iterator[tuple[int, int, int]] = iter(())
         self._deferred: deque[int] = deque()
         self._soon: deque[Callable[[], None]] = deque()
@@ -182,6 +185,7 @@ class Loop(Collector):
         Raises:
             OSError: epoll_wait failed.
         """
+        assert self.owner in (0, get_ident()), "BUG: two threads run the loop"
         if self.before_wait is not None:
             self.before_wait()
         clock = self.clock

@@ -13,7 +13,6 @@ from contextlib import suppress
 from poolhttp.detached import Detached, Phase
 from poolhttp.inbox import Inbox
 from poolhttp.response import unavailable
-from poolhttp.service import Profile, Service
 from poolhttp.states import Event, State, walk
 from poolhttp.transport import Transport
 from poolhttp.wsgi import Response
@@ -25,19 +24,9 @@ _CLOSED = State.CLOSED
 
 
 class OffLoop(Transport):
-    """A connection with a response that may be made by another thread.
+    """A connection with a response that may be made by another thread."""
 
-    Attributes:
-        response: the response under way, unless it is just being made on the thread of the loop.
-    """
-
-    __slots__ = ("response",)
-
-    def __init__(
-        self, fd: int, service: Service, profile: Profile, address: str, port: str
-    ) -> None:
-        super().__init__(fd, service, profile, address, port)
-        self.response: Response | None = None
+    __slots__ = ()
 
     @property
     def inbox(self) -> Inbox:

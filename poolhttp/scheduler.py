@@ -38,6 +38,7 @@ class Scheduler:
 
     Attributes:
         crew: the threads.
+        next_look: when ``look`` is due (monotonic seconds).
         apart: responses that were given to an app thread.
         skipped: responses whose client left before a thread had come to them.
     """
@@ -52,9 +53,6 @@ class Scheduler:
             settings.queue_limit, settings.queue_target
         )
         self._growth = Growth(min(LEAST, settings.threads), settings.threads)
-        context.baton.mark = loop.calls.mark
-        self._overstayed = loop.calls.overstayed
-        self._mark = loop.calls.mark
         budget = settings.inline_budget if self._adaptive else 0.0
         self.crew = crew = Crew(loop, context.baton, settings.threads, budget)
         crew.next_job = self._next_job
@@ -67,7 +65,7 @@ class Scheduler:
         )
         self._inline = False
         self._variables = Context()
-        self._next_growth = 0.0
+        self.next_look = 0.0
         self.apart = 0
         self.skipped = 0
 
@@ -94,36 +92,26 @@ class Scheduler:
         Raises:
             Displaced: it was, and the loop runs on another thread now.
         """
+        path = response.environ["PATH_INFO"]
+        slot = -1
         if not self._inline:
             response.inline = False
             return None
-        predictor = self._predictor
-        path = response.environ["PATH_INFO"]
-        slot = -1
-        if predictor.any_slow:
-            slot = predictor.slot(response.request.method, path)
-            if predictor.is_slow(slot):
+        if self._predictor.any_slow:
+            slot = self._predictor.slot(response.request.method, path)
+            if self._predictor.is_slow(slot):
                 response.inline = False
                 return None
-        small = response.run(self._variables)
-        if not response.inline:
+        variables = self._variables
+        small = response.run(variables)
+        if small is None and not response.inline:
             self._part(response, path)
-        if self._overstayed[0] == self._mark[0]:
-            self._learn(response.request.method, path)
-        elif slot >= 0:
-            predictor.note(slot, False)
-        if len(self._variables):
-            self._renew()
+        if slot >= 0:
+            self._predictor.note(slot, False)
+        if variables:
+            # The app has set some: the next request starts without.
+            self._variables = self.crew.here().variables = Context()
         return small
-
-    def _learn(self, method: str, path: str) -> None:
-        if self._predicts:
-            self._predictor.note(self._predictor.slot(method, path), True)
-
-    def _renew(self) -> None:
-        """The app has set context variables: the next request starts without."""
-        member = self.crew.here()
-        self._variables = member.variables = Context()
 
     def _part(self, response: Response, path: str) -> None:
         """The call has lost the loop, and its response is complete or left to the loop."""
@@ -143,6 +131,8 @@ class Scheduler:
             if not self._queue.push(detached, time.monotonic()):
                 return False
             self.crew.summon()
+            if len(self._queue):
+                self.next_look = min(self.next_look, self._loop.clock.now + PERIOD)
         self.apart += 1
         return True
 
@@ -158,16 +148,13 @@ class Scheduler:
         return PERIOD if len(self._queue) else self.stuck.interval
 
     def look(self) -> None:
-        """Give up, shed, grow and shrink, if it is time."""
+        """Give up, shed, grow and shrink; when ``next_look`` has come."""
         now = self._loop.clock.now
         self.stuck.look(now)
-        if now < self._next_growth:
-            return
         crew = self.crew
         overdue: list[Detached] = []
         with crew.mutex:
             waiting = len(self._queue)
-            self._next_growth = now + (PERIOD if waiting else 1.0)
             if waiting and now >= self._queue.next_look(now):
                 overdue = self._queue.overdue(now)
             leading = crew.leader is not None and crew.leader.runs_apps
@@ -178,6 +165,7 @@ class Scheduler:
                 waiting=len(self._queue),
                 cpu=time.process_time(),
             )
+        self.next_look = now + self.wait_limit
         for detached in overdue:
             detached.owner.shed()
         for _ in range(change):

@@ -9,26 +9,23 @@ from __future__ import annotations
 import logging
 import os
 import socket
-import struct
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from typing import Any
 
-from poolhttp.appcontext import App, AppContext, base_environ, roomy
+from poolhttp.appcontext import App, AppContext, base_environ
+from poolhttp.baton import Baton
 from poolhttp.bufpool import make_pool
 from poolhttp.connection import Connection
-from poolhttp.fields import FieldPolicy, PeerList
-from poolhttp.listeners import describe, open_listener, prepare, server_name
+from poolhttp.listeners import describe, open_listener, prepare
 from poolhttp.loop import ACCEPT_BATCH, Loop
+from poolhttp.peers import Peers
 from poolhttp.proxied import ProxiedConnection
 from poolhttp.scheduler import Scheduler
-from poolhttp.service import Profile, Service
+from poolhttp.service import Service
 from poolhttp.settings import Settings
 from poolhttp.states import State
-
-PEERS = 4096
-"""Peer addresses of which text and trust are remembered; emptied when full."""
 
 ACCEPT_PAUSE = 1.0
 """Seconds for which accepting rests when no descriptor is left, unless a connection closes."""
@@ -41,16 +38,8 @@ TICK = 1.0
 """Seconds between calls of ``on_tick``, and the longest sleep."""
 
 
-class Listener:
-    """A listening socket and what it decides for its connections."""
-
-    def __init__(self, sock: socket.socket, settings: Settings, base: dict[str, Any]) -> None:
-        self.sock = sock
-        self.fd = sock.fileno()
-        name, port = server_name(sock)
-        base = roomy({**base, "SERVER_NAME": name, "SERVER_PORT": port})
-        self.trusted = Profile(base, FieldPolicy(settings, trusted=True))
-        self.untrusted = Profile(base, FieldPolicy(settings, trusted=False))
+# Looking up a member of an Enum costs more than comparing it.
+_READING_HEAD = State.READING_HEAD
 
 
 class Server:
@@ -115,10 +104,8 @@ class Server:
         self.loop: Loop
         self.service: Service
         self.scheduler: Scheduler
-        self._listeners: dict[int, Listener] = {}
+        self._peers: Peers
         self._fresh: list[Connection] = []
-        self._peers: dict[bytes, tuple[str, Profile]] = {}
-        self._believed = PeerList(self.settings.forwarded_allow_ips)
         self._connection = (
             Connection if self.settings.proxy_protocol == "off" else ProxiedConnection
         )
@@ -161,7 +148,8 @@ class Server:
     def _start(self) -> None:
         settings = self.settings
         self.loop = loop = Loop(make_pool(settings.buffers))
-        context = AppContext(self.app, settings, self.log, loop.clock)
+        baton = Baton(loop.calls.mark)
+        context = AppContext(self.app, settings, self.log, loop.clock, baton)
         self.scheduler = scheduler = Scheduler(settings, loop, context)
         self._living = self._live()
         scheduler.crew.step = self._step
@@ -169,8 +157,7 @@ class Server:
         if self.on_start is not None:
             self.on_start(context, loop)
         base = {**base_environ(settings), **self.environ}
-        for sock in self._sockets:
-            self._listeners[sock.fileno()] = Listener(sock, settings, base)
+        self._peers = Peers(self._sockets, settings, base)
         if self._max_requests:
             self.service.left = self._max_requests
         loop.on_accepted = self._on_accepted
@@ -185,7 +172,7 @@ class Server:
         wait = next(self._living, None)
         if wait is None:
             return False
-        self.loop.turn(min(wait, self.scheduler.wait_limit))
+        self.loop.turn(wait)
         return True
 
     def _live(self) -> Iterator[float]:
@@ -195,14 +182,15 @@ class Server:
         code of the app is called here.
         """
         while not self.stopping:
-            yield TICK
+            yield self.scheduler.wait_limit
             self._after_turn()
         yield from self._drain()
 
     def _after_turn(self) -> None:
         if self._fresh:
             self._settle_fresh()
-        self.scheduler.look()
+        if self.loop.clock.now >= self.scheduler.next_look:
+            self.scheduler.look()
         if self._max_requests and self.service.left <= 0 and not self.stopping:
             self.log.info("Autorestarting worker after current request.")
             self.stopping = True
@@ -234,49 +222,36 @@ class Server:
         self._retry_accept = float("inf")
         if not self._accepting and not self.stopping:
             self._accepting = True
-            for listener in self._listeners.values():
-                self.loop.add_listener(listener.fd, self._on_accept_error)
+            for fd in self._peers.listeners:
+                self.loop.add_listener(fd, self._on_accept_error)
 
     def _pause_accepting(self) -> None:
         if self._accepting:
             self._accepting = False
-            for listener in self._listeners.values():
-                self.loop.remove(listener.fd)
+            for fd in self._peers.listeners:
+                self.loop.remove(fd)
 
     def _on_accepted(self, fd: int, index: int) -> None:
-        key, port = self.loop.peer(index)
-        known = self._peers.get(key)
-        if known is None:
-            if len(self._peers) >= PEERS:
-                self._peers.clear()
-            known = self._peers[key] = self._identify(key)
+        loop = self.loop
+        key, port = loop.peer(index)
+        known = self._peers.known.get(key) or self._peers.identify(key)
         address, profile = known
         connection = self._connection(
             fd, self.service, profile, address, str(port) if address else ""
         )
-        self.loop.add_client(fd, connection)
+        loop.add_client(fd, connection)
         self._fresh.append(connection)
         self.nconnections += 1
-        self.loop.accept_room -= 1
-        if not self.loop.accept_room:
+        loop.accept_room -= 1
+        if not loop.accept_room:
             self._pause_accepting()
 
     def _settle_fresh(self) -> None:
         """Most have sent their first request with the connection, and some are closed by now."""
         for connection in self._fresh:
-            connection.expect_head()
+            if connection.state is _READING_HEAD:
+                connection.expect_head()
         self._fresh.clear()
-
-    def _identify(self, key: bytes) -> tuple[str, Profile]:
-        """Return the text of a peer's address, and its profile."""
-        listener_fd, family = struct.unpack_from("=iH", key)
-        listener = self._listeners[listener_fd]
-        address = ""
-        if family == socket.AF_INET:
-            address = socket.inet_ntop(socket.AF_INET, key[8:12])
-        elif family == socket.AF_INET6:
-            address = socket.inet_ntop(socket.AF_INET6, key[8:24])
-        return address, listener.trusted if address in self._believed else listener.untrusted
 
     def _on_closed(self, _connection: Connection) -> None:
         self.nconnections -= 1
@@ -304,7 +279,7 @@ class Server:
         loop = self.loop
         self.service.left = 0
         yield from self._empty_accept_queues()
-        self._forget_heads()
+        self._peers.forget_heads()
         self._pause_accepting()
         self._close_listeners()
         # Negative until the last connection has closed: nothing waits for an event to hear of it.
@@ -313,7 +288,7 @@ class Server:
         end = loop.clock.now + settings.graceful_timeout
         self._shorten_idle(loop.clock.now + settings.drain_keepalive)
         while self.nconnections and loop.clock.now < end:
-            yield min(TICK, end - loop.clock.now)
+            yield min(self.scheduler.wait_limit, end - loop.clock.now)
             self._after_turn()
         if self.nconnections:
             self.log.warning("Closing %d connections after graceful_timeout", self.nconnections)
@@ -338,11 +313,6 @@ class Server:
             before = accepted
             yield wait
             self._after_turn()
-
-    def _forget_heads(self) -> None:
-        for listener in self._listeners.values():
-            listener.trusted.forget()
-            listener.untrusted.forget()
 
     def _shorten_idle(self, latest: float) -> None:
         """Connections without a request are due at ``latest`` at the latest, and those whose

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import errno
 from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
 
 from poolhttp.detached import Detached
 from poolhttp.loop import READY
@@ -21,6 +22,10 @@ from poolhttp.sendfile import IOV_MAX, Buffer, unacknowledged, write
 from poolhttp.service import Profile, Service
 from poolhttp.states import TRANSITIONS, Event, State
 from poolhttp.timers import DeadlineQueue
+
+if TYPE_CHECKING:
+    from poolhttp.parser import RequestParser
+    from poolhttp.wsgi import Response
 
 LINGER_BYTES = 256 * 1024
 """Bytes discarded in LINGERING before the connection is cut all the same; arbitrary."""
@@ -42,6 +47,8 @@ class Transport(ABC):
         port: the peer's port as text.
 
     Attributes:
+        parser: the parser of a request that has begun, if it needs one of its own.
+        response: the response under way, unless it is just being made on the thread of the loop.
         detached: the response whose app runs apart from the loop, or waits for a thread.
         counted: bytes discarded in LINGERING; in WRITING, bytes that the peer had not acknowledged
             when the write timeout last looked.
@@ -56,10 +63,12 @@ class Transport(ABC):
         "input",
         "keep_alive",
         "outbox",
+        "parser",
         "peer_eof",
         "port",
         "profile",
         "queue",
+        "response",
         "service",
         "state",
     )
@@ -81,6 +90,10 @@ class Transport(ABC):
         self.counted = 0
         self.keep_alive = True
         self.peer_eof = False
+        # Those of the classes built on this one are set here: making a connection is a good part of
+        # a request that has one for itself.
+        self.parser: RequestParser | None = None
+        self.response: Response | None = None
 
     def __repr__(self) -> str:
         peer = f"{self.address}:{self.port}" if self.address else "unix"

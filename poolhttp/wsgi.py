@@ -19,7 +19,7 @@ from typing import Any
 
 from poolhttp.filewrapper import FileWrapper
 from poolhttp.framedbody import FramedBody
-from poolhttp.response import LAST_CHUNK, Framing, Head, encode_fields
+from poolhttp.response import LAST_CHUNK, Framing, encode_fields
 from poolhttp.sendfile import as_buffer
 
 ENDED: dict[str, Any] = {
@@ -130,11 +130,10 @@ class Response(FramedBody):
         environ["wsgi.input"] = self.request.body or BytesIO()
         environ["wsgi.early_hints"] = self.early_hints
         context = self.context
-        baton = context.baton
-        self._variables = variables
+        running, mark, number = context.token
         try:
-            baton.running[self] = None
-            baton.mark[0] = baton.number()
+            running[self] = None
+            mark[0] = number()
             try:
                 if context.observed:
                     self._note_start()
@@ -142,7 +141,7 @@ class Response(FramedBody):
             except BaseException:
                 self._regain()
                 raise
-            if baton.running.pop(self, True):
+            if running.pop(self, True):
                 self._settle()
             elif type(iterable) is list and len(iterable) == 1:
                 item = iterable[0]
@@ -154,7 +153,19 @@ class Response(FramedBody):
                     and not self.head_sent
                     and (len(item) == head.whole_length or head.takes_length(len(item)))
                 ):
-                    return self._whole(head, item)
+                    self.finished = True
+                    if head.date is not context.clock.date:
+                        head.encode_whole(context.clock.date)
+                    if self.request.body is not None:
+                        self.request.body.close()
+                    if context.observed:
+                        self._note_end(len(item))
+                    self.environ = ENDED
+                    whole = head.keeping if self.request.keep_alive else head.closing
+                    if head.whole_length < 0:
+                        whole = b"%bContent-Length: %d\r\n\r\n" % (whole[:-2], len(item))
+                    return whole, item
+            self._variables = variables
             self._take(iterable)
         except BaseException as exc:
             self._fail(exc)
@@ -173,22 +184,6 @@ class Response(FramedBody):
             self._take(variables.run(self.context.app, environ, self.start_response))
         except BaseException as exc:
             self._fail(exc)
-
-    def _whole(self, head: Head, item: bytes) -> tuple[bytes, bytes]:
-        """Return a response that is complete and small."""
-        context = self.context
-        self.finished = True
-        if head.date is not context.clock.date:
-            head.encode_whole(context.clock.date)
-        if self.request.body is not None:
-            self.request.body.close()
-        if context.observed:
-            self._note_end(len(item))
-        self.environ = ENDED
-        whole = head.keeping if self.request.keep_alive else head.closing
-        if head.whole_length < 0:
-            whole = b"%bContent-Length: %d\r\n\r\n" % (whole[:-2], len(item))
-        return whole, item
 
     def _take(self, iterable: Any) -> None:
         """Hand over what the app has returned."""

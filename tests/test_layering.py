@@ -90,6 +90,7 @@ LAYERS: tuple[dict[str, set[str]], ...] = (
     },
     # 8: one connection: its states and its bytes
     {
+        "peers": {"appcontext", "fields", "listeners", "service", "settings"},
         "transport": {"detached", "loop", "outbox", "response", "sendfile", "service", "states",
                       "timers"},
     },
@@ -99,8 +100,8 @@ LAYERS: tuple[dict[str, set[str]], ...] = (
     },
     # 10: one connection: its requests
     {
-        "connection": {"errors", "offloop", "parser", "request", "response", "service", "states",
-                       "transport", "wsgi"},
+        "connection": {"errors", "loop", "offloop", "parser", "request", "response", "service",
+                       "states", "transport", "wsgi"},
     },
     # 11: one connection behind a proxy
     {
@@ -108,8 +109,8 @@ LAYERS: tuple[dict[str, set[str]], ...] = (
     },
     # 12: the server
     {
-        "server": {"appcontext", "bufpool", "connection", "fields", "listeners", "loop", "proxied",
-                   "scheduler", "service", "settings", "states"},
+        "server": {"appcontext", "baton", "bufpool", "connection", "listeners", "loop", "peers",
+                   "proxied", "scheduler", "service", "settings", "states"},
     },
     # 13: the ways in
     {
@@ -125,7 +126,10 @@ LAYERS: tuple[dict[str, set[str]], ...] = (
 )  # fmt: skip
 """Module: what it may import of ours, which is always in a layer above it in this text."""
 
-TYPES_ONLY = {"service": {"appcontext", "loop", "settings"}}
+TYPES_ONLY = {
+    "service": {"appcontext", "loop", "settings"},
+    "transport": {"parser", "wsgi"},
+}
 """Imported for annotations alone; lower, too."""
 
 OWNERS = {
@@ -133,12 +137,12 @@ OWNERS = {
     "cffi": {"_native_build"},
     "gunicorn": {"worker", "supervised"},
     "argparse": {"cli"},
-    "threading": {"crew", "detached", "server", "signals", "stuck"},
+    "threading": {"crew", "detached", "loop", "server", "signals", "stuck"},
     "signal": {"signals"},
     "tempfile": {"spool"},
     "resource": {"turnmemory"},
     "poolhttp._native": {"callwatch", "collector", "loop", "sendfile", "turnmemory"},
-    "socket.socket": {"listeners", "server"},
+    "socket.socket": {"listeners", "peers", "server"},
     "select.epoll": {"loop"},
     "select.poll": set(),
     "os.sendfile": {"sendfile"},
