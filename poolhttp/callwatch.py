@@ -22,12 +22,17 @@ class CallWatch:
 
     Attributes:
         mark: ``mark[0]`` is to be changed before each call.
+        in_turn: ``in_turn[0]`` is 1 while the loop waits, so that what is posted to its inbox
+            without a wake-up is not seen; to be set under the GIL, cleared by the native side.
+        returned_ns: ``returned_ns[0]`` is when the last turn left the native side (monotonic).
     """
 
     def __init__(self, native: Any) -> None:
         self._native = native
         self.mark = _view(native, "mark")
         self._at_exit = _view(native, "mark_at_exit")
+        self.in_turn = memoryview(ffi.buffer(ffi.addressof(native, "in_turn"), 4)).cast("i")
+        self.returned_ns = _view(native, "returned_ns")
 
     def wait(self, budget: float) -> bool:
         """Block, without the GIL, until a call overstays; False when the watch was stopped.

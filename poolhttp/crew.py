@@ -45,6 +45,7 @@ class Member:
         variables: its context variables, for one app call after another.
         job: the response it makes apart from the loop, or None.
         since: when it began with that (monotonic seconds).
+        cpu: the CPU seconds of the thread at that time.
         reported: the log knows that it takes long.
         abandoned: it is to end when its app call does.
         told: released when its response, taken from the loop, has another sink.
@@ -57,6 +58,7 @@ class Member:
         self.variables = Context()
         self.job: Any = None
         self.since = 0.0
+        self.cpu = 0.0
         self.reported = False
         self.abandoned = False
         self.told = threading.Lock()
@@ -292,6 +294,7 @@ class Crew:
                 self.displaced += 1
                 predecessor.job = response
                 predecessor.since = time.monotonic()
+                predecessor.cpu = _cpu_of(predecessor)
                 self._taken_from = predecessor, response
                 self._appoint(self._successor())
 
@@ -306,6 +309,7 @@ class Crew:
         self.left += 1
         member.job = response
         member.since = time.monotonic()
+        member.cpu = time.thread_time()
         self._loop.calls.settle()
         self.on_displaced(response)
         with self.mutex:
@@ -382,3 +386,7 @@ class Crew:
         for member, thread in list(self._threads.items()):
             if member.job is None:
                 thread.join(JOIN)
+
+
+def _cpu_of(member: Member) -> float:
+    return time.clock_gettime(time.pthread_getcpuclockid(member.ident))

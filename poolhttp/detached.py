@@ -43,6 +43,10 @@ class Owner(Protocol):
     def inbox(self) -> Inbox:
         """The way into the loop."""
 
+    @property
+    def loop_waits(self) -> bool:
+        """Whether the loop must be woken to see what is posted."""
+
     def on_claimed(self) -> None:
         """The app is about to be called; on its thread, under the lock."""
 
@@ -77,6 +81,7 @@ class Detached:
         slot: the predictor's slot of its route.
         active: when its thread last made progress (monotonic seconds).
         phase: who is at it.
+        small: head and body of a response that the loop is to send, with others.
     """
 
     def __init__(
@@ -88,6 +93,7 @@ class Detached:
         self.arrived = self.active = 0.0
         self.exempt = self.quick = False
         self.phase = Phase.WAITING
+        self.small: tuple[bytes, bytes] | None = None
         self.slot = 0
         self._fd = owner.fd
         self._timeout = write_timeout
@@ -175,16 +181,37 @@ class Detached:
         """Only the loop pumps."""
         raise AssertionError("BUG: pumped apart from the loop")
 
-    def finish(self) -> None:
-        """The thread's part is done: the response, and the descriptor, are the loop's again."""
+    def finish(self, small: tuple[bytes, bytes] | None = None) -> None:
+        """The thread's part is done: the response, and the descriptor, are the loop's again.
+
+        Args:
+            small: head and body of a response of which nothing has been sent. While the loop waits
+                it is sent from here, which takes no wake-up; if it doesn't, the loop will send it
+                with others before it waits, which takes this thread no system call.
+        """
+        owner = self.owner
+        inbox = owner.inbox
+        if small is not None:
+            if owner.loop_waits:
+                self._send_small(small)
+            else:
+                self.small = small
         with self._lock:
             self.phase = Phase.RETURNED
             if self._lost_to_loop:
                 return
-        owner = self.owner
         # Posted first: what the loop hears of the client from now on, it handles behind the reply.
-        if owner.inbox.post(owner.on_reply, wake=False) and owner.wants_reply():
-            owner.inbox.wake()
+        if inbox.post(owner.on_reply, wake=False) and (
+            owner.wants_reply() or (self.small is not None and owner.loop_waits)
+        ):
+            inbox.wake()
+
+    def _send_small(self, small: tuple[bytes, bytes]) -> None:
+        try:
+            self.send([*small], len(small[0]) + len(small[1]))
+        except OSError:
+            # The client has left; the loop will hear of it, too.
+            self.response.failed = True
 
     # The loop's side
 

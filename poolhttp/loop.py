@@ -202,6 +202,10 @@ class Loop(Collector):
             # Rounded up, so that nothing spins.
             wait_ms = int(1000 * min(max_wait, self.next_deadline - clock.now)) + 1
         runs, data = self._take_out() if self.out_runs else (_NO_RUNS, b"")
+        self.calls.in_turn[0] = 1
+        if self.inbox.work:
+            # From here on whoever posts wakes the loop; this one may have come just before.
+            wait_ms = 0
         count = lib.ph_turn(
             self._native,
             data,

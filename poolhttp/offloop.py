@@ -71,6 +71,11 @@ class OffLoop(Transport):
         if self.outbox is not None:
             detached.outbox, self.outbox = self.outbox, None
 
+    @property
+    def loop_waits(self) -> bool:
+        """Whether the loop must be woken to see what is posted."""
+        return bool(self.service.loop.calls.in_turn[0])
+
     def on_claimed(self) -> None:
         """A thread is about to call the app."""
         self.state = _RUNNING
@@ -105,10 +110,31 @@ class OffLoop(Transport):
         response.inline = True
         if detached.backlog:
             self.outbox = detached.outbox
+        small = detached.small
+        if small is not None:
+            if (
+                self.outbox is None
+                and self.keep_alive
+                and response.keep_alive
+                and not self.peer_eof
+            ):
+                self._collect_reply(small)
+                return
+            with suppress(OSError):
+                self.send([*small], len(small[0]) + len(small[1]))
         if not response.finished and self.outbox is None:
             response.pump()
         self._settle(response)
         self._read_ahead()
+
+    def _collect_reply(self, small: tuple[bytes, bytes]) -> None:
+        """As for a response that was made here: it is sent with those of others."""
+        self.response = None
+        self._enter(Event.RESPONSE_STARTED)
+        self._flushed(lingering=False)
+        if self.state is not _CLOSED:
+            self.service.loop.collect(self.fd, small)
+            self._read_ahead()
 
     def shed(self) -> None:
         """Refuse a request that has waited too long, or that there is no room for to wait."""

@@ -7,7 +7,6 @@ HTTP.
 
 from __future__ import annotations
 
-import sys
 import time
 from contextvars import Context
 from typing import Any
@@ -17,12 +16,16 @@ from poolhttp.appcontext import AppContext
 from poolhttp.baton import Displaced
 from poolhttp.crew import Crew, Member
 from poolhttp.detached import Detached
+from poolhttp.gilshare import GilShare
 from poolhttp.growth import PERIOD, Growth
 from poolhttp.loop import Loop
 from poolhttp.predictor import Predictor
 from poolhttp.settings import Settings
 from poolhttp.stuck import StuckCalls
 from poolhttp.wsgi import Response
+
+SLOTS = 4096
+"""Counters of the predictor; arbitrary, more than the routes of most apps."""
 
 LEAST = 2
 """App threads to start with, of several: one to lead and one to work."""
@@ -47,16 +50,20 @@ class Scheduler:
         self._settings = settings
         self._loop = loop
         self._adaptive = settings.dispatch == "adaptive"
-        self._predictor = Predictor()
+        self._predictor = Predictor(SLOTS)
         self._predicts = self._adaptive and settings.predict
         self._queue: AdmissionQueue[Detached] = AdmissionQueue(
             settings.queue_limit, settings.queue_target
         )
+        self._heavy: AdmissionQueue[Detached] = AdmissionQueue(
+            settings.queue_limit, settings.queue_target
+        )
+        self._gil = GilShare(SLOTS, settings.switch_interval, settings.inline_budget)
         self._growth = Growth(min(LEAST, settings.threads), settings.threads)
         budget = settings.inline_budget if self._adaptive else 0.0
         self.crew = crew = Crew(loop, context.baton, settings.threads, budget)
         crew.next_job = self._next_job
-        crew.waiting = self._queue.__len__
+        crew.waiting = self._count_waiting
         crew.perform = self._perform
         crew.on_lead = self._on_lead
         crew.on_displaced = _detach
@@ -66,19 +73,16 @@ class Scheduler:
         self._inline = False
         self._variables = Context()
         self.next_look = 0.0
+        self._heavy_next = False
         self.apart = 0
         self.skipped = 0
 
     def serve(self) -> None:
         """Run the loop to its end; see :meth:`poolhttp.crew.Crew.run`."""
-        settings = self._settings
-        before = sys.getswitchinterval()
-        if settings.threads > 1 and settings.switch_interval:
-            sys.setswitchinterval(settings.switch_interval)
         try:
-            self.crew.run(min(LEAST, settings.threads))
+            self.crew.run(min(LEAST, self._settings.threads))
         finally:
-            sys.setswitchinterval(before)
+            self._gil.restore()
 
     # On the thread of the loop
 
@@ -115,9 +119,12 @@ class Scheduler:
 
     def _part(self, response: Response, path: str) -> None:
         """The call has lost the loop, and its response is complete or left to the loop."""
+        member = self.crew.here()
+        slot = self._predictor.slot(response.request.method, path)
+        self._learn(member, response, slot)
         if self._predicts:
-            self._predictor.note_displaced(self._predictor.slot(response.request.method, path))
-        self._end_job(self.crew.here(), response)
+            self._predictor.note_displaced(slot)
+        self._end_job(member, response)
         raise Displaced
 
     def submit(self, detached: Detached) -> bool:
@@ -127,11 +134,12 @@ class Scheduler:
         detached.exempt = path in self._settings.shed_exempt
         detached.slot = self._predictor.slot(response.request.method, path)
         detached.quick = not self._predictor.is_slow(detached.slot)
+        queue = self._heavy if self._gil.is_heavy(detached.slot) else self._queue
         with self.crew.mutex:
-            if not self._queue.push(detached, time.monotonic()):
+            if not queue.push(detached, time.monotonic()):
                 return False
             self.crew.summon()
-            if len(self._queue):
+            if len(queue):
                 self.next_look = min(self.next_look, self._loop.clock.now + PERIOD)
         self.apart += 1
         return True
@@ -139,13 +147,17 @@ class Scheduler:
     def discard(self, detached: Detached) -> None:
         """Nobody waits for it any more; it costs no app call."""
         with self.crew.mutex:
-            if self._queue.discard(detached):
+            if self._queue.discard(detached) or self._heavy.discard(detached):
                 self.skipped += 1
+
+    def _count_waiting(self) -> int:
+        """Requests that a thread could take now."""
+        return len(self._queue) + (0 if self._gil.full else len(self._heavy))
 
     @property
     def wait_limit(self) -> float:
         """Seconds for which the loop may sleep: requests that wait are looked after."""
-        return PERIOD if len(self._queue) else self.stuck.interval
+        return PERIOD if self._queue or self._heavy else self.stuck.interval
 
     def look(self) -> None:
         """Give up, shed, grow and shrink; when ``next_look`` has come."""
@@ -154,15 +166,15 @@ class Scheduler:
         crew = self.crew
         overdue: list[Detached] = []
         with crew.mutex:
-            waiting = len(self._queue)
-            if waiting and now >= self._queue.next_look(now):
-                overdue = self._queue.overdue(now)
+            for queue in (self._queue, self._heavy):
+                if queue and now >= queue.next_look(now):
+                    overdue += queue.overdue(now)
             leading = crew.leader is not None and crew.leader.runs_apps
             change = self._growth.decide(
                 now,
                 threads=len(crew.members),
                 idle=crew.idle + leading,
-                waiting=len(self._queue),
+                waiting=self._count_waiting(),
                 cpu=time.process_time(),
             )
         self.next_look = now + self.wait_limit
@@ -176,27 +188,48 @@ class Scheduler:
     # On an app thread
 
     def _next_job(self) -> Detached | None:
-        return self._queue.take(time.monotonic())
+        """Alternate between heavy ones, as far as there may be more of them, and others."""
+        now = time.monotonic()
+        if self._heavy and not self._gil.full and (self._heavy_next or not self._queue):
+            self._heavy_next = False
+            job = self._heavy.take(now)
+            if job is not None:
+                # Now, not when its thread gets going: the next one would find room still.
+                self._gil.begin(job)
+            return job
+        self._heavy_next = True
+        return self._queue.take(now)
 
     def _perform(self, member: Member, detached: Detached) -> None:
         if not detached.claim():
+            self._gil.end(detached, detached.slot, 0.0, 0.0)
             return
         response: Response = detached.response
+        response.inline = False
         member.since = detached.active = time.monotonic()
+        member.cpu = time.thread_time()
         member.job = response
-        response.run_apart(member.variables)
-        if self._predicts:
-            slow = time.monotonic() - member.since > self._settings.inline_budget
-            self._predictor.note(detached.slot, slow)
-        self._end_job(member, response)
+        small = response.run(member.variables)
+        if small is not None:
+            response.keep_alive = response.request.keep_alive
+        self._learn(member, detached, detached.slot)
+        self._end_job(member, response, small)
 
-    def _end_job(self, member: Member, response: Response) -> None:
+    def _learn(self, member: Member, job: object, slot: int) -> None:
+        wall = time.monotonic() - member.since
+        self._gil.end(job, slot, time.thread_time() - member.cpu, wall)
+        if self._predicts:
+            self._predictor.note(slot, wall > self._settings.inline_budget)
+
+    def _end_job(
+        self, member: Member, response: Response, small: tuple[bytes, bytes] | None = None
+    ) -> None:
         member.job = None
         member.reported = False
         if len(member.variables):
             member.variables = Context()
         sink: Any = response.sink
-        sink.finish()
+        sink.finish(small)
 
     # Hand-over
 

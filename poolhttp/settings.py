@@ -128,8 +128,8 @@ class Settings:
     of the one that is stuck in it; for several threads only. 0: for ever."""
 
     switch_interval: float = 0.0002
-    """With several threads: how long one may compute while another waits for the GIL
-    (sys.setswitchinterval). 0: leave it alone; Python's own default is 0.005."""
+    """While an app call is under way that is known to compute: how long it may do so when the loop
+    waits for the GIL (sys.setswitchinterval). 0: leave it alone; Python's own default is 0.005."""
 
     multiprocess: bool = False
     """What the environ says as wsgi.multiprocess (PEP 3333)."""

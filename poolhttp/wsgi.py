@@ -116,7 +116,7 @@ class Response(FramedBody):
     # Running
 
     def run(self, variables: Context) -> tuple[bytes, bytes] | None:
-        """Call the app on the thread of the loop, and hand over its response.
+        """Call the app, and hand over its response.
 
         Args:
             variables: the context variables of this thread, for the app alone.
@@ -124,16 +124,18 @@ class Response(FramedBody):
         Returns:
             Head and body of a response that is complete, small and not handed over: the caller
             sends it together with others. None for all the rest, which has gone to the sink. If
-            ``inline`` is False then, the loop now runs on another thread.
+            ``inline`` has become False, the loop now runs on another thread.
         """
         environ = self.environ
         environ["wsgi.input"] = self.request.body or BytesIO()
         environ["wsgi.early_hints"] = self.early_hints
         context = self.context
+        inline = self.inline
         running, mark, number = context.token
         try:
-            running[self] = None
-            mark[0] = number()
+            if inline:
+                running[self] = None
+                mark[0] = number()
             try:
                 if context.observed:
                     self._note_start()
@@ -141,7 +143,7 @@ class Response(FramedBody):
             except BaseException:
                 self._regain()
                 raise
-            if running.pop(self, True):
+            if inline and running.pop(self, True):
                 self._settle()
             elif type(iterable) is list and len(iterable) == 1:
                 item = iterable[0]
@@ -170,20 +172,6 @@ class Response(FramedBody):
         except BaseException as exc:
             self._fail(exc)
         return None
-
-    def run_apart(self, variables: Context) -> None:
-        """Call the app on a thread of its own, and hand over its response; see :meth:`run`."""
-        self.inline = False
-        self._variables = variables
-        environ = self.environ
-        environ["wsgi.input"] = self.request.body or BytesIO()
-        environ["wsgi.early_hints"] = self.early_hints
-        try:
-            if self.context.observed:
-                self._note_start()
-            self._take(variables.run(self.context.app, environ, self.start_response))
-        except BaseException as exc:
-            self._fail(exc)
 
     def _take(self, iterable: Any) -> None:
         """Hand over what the app has returned."""

@@ -37,6 +37,7 @@ LAYERS: tuple[dict[str, set[str]], ...] = (
         "predictor": set(),
         "admission": set(),
         "growth": set(),
+        "gilshare": set(),
         "flags": set(),
     },
     # 1: one thing each: a grammar, a queue, the kernel
@@ -77,8 +78,8 @@ LAYERS: tuple[dict[str, set[str]], ...] = (
     },
     # 6: who runs the app, who hears of it
     {
-        "scheduler": {"admission", "appcontext", "baton", "crew", "detached", "growth", "loop",
-                      "predictor", "settings", "stuck", "wsgi"},
+        "scheduler": {"admission", "appcontext", "baton", "crew", "detached", "gilshare",
+                      "growth", "loop", "predictor", "settings", "stuck", "wsgi"},
         "access": {"wsgi"},
         "gunicorn_views": {"request", "wsgi"},
         "supervised": {"apploader", "version"},
