@@ -174,15 +174,25 @@ class Crew:
         return member
 
     def add_thread(self) -> None:
-        """Start one more app thread."""
-        self._start(self._new_member(), None)
+        """Start one more app thread.
+
+        Raises:
+            RuntimeError: the system gives no more.
+        """
+        member = self._new_member()
+        try:
+            self._start(member, None)
+        except RuntimeError:
+            with self.mutex:
+                self._remove(member)
+            raise
 
     def _start(self, member: Member, order: object) -> None:
         thread = threading.Thread(
             target=self._live_apart, args=(member, order), name=member.name, daemon=True
         )
-        self._threads[member] = thread
         thread.start()
+        self._threads[member] = thread
 
     def _live_apart(self, member: Member, order: object) -> None:
         try:

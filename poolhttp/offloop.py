@@ -148,7 +148,9 @@ class OffLoop(Transport):
         self._enter(Event.REJECTED)
         self.keep_alive = self.keep_alive and request.keep_alive and request.http11
         page = unavailable(
-            self.service.loop.clock.date, close=not self.keep_alive, head_only=not request.simple
+            self.service.loop.clock.date,
+            close=not self.keep_alive,
+            head_only=request.method == "HEAD",
         )
         with suppress(OSError):  # The peer is gone, and so is the connection.
             self.send([page], len(page))

@@ -344,15 +344,15 @@ def unavailable(date: bytes, *, close: bool, head_only: bool) -> bytes:
     Args:
         date: an encoded Date line.
         close: whether it says that the connection ends.
-        head_only: the request was HEAD, or in HTTP/1.0.
+        head_only: the request was HEAD.
     """
-    page = b"" if head_only else b"The server is overloaded; try again.\n"
+    page = b"The server is overloaded; try again.\n"
     return b"".join(
         (
             b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: %d\r\n" % RETRY_AFTER,
             date,
             CLOSE_LINE if close else b"",
             b"Content-Type: text/plain\r\nContent-Length: %d\r\n\r\n" % len(page),
-            page,
+            b"" if head_only else page,
         )
     )

@@ -27,6 +27,9 @@ from poolhttp.wsgi import Response
 SLOTS = 4096
 """Counters of the predictor; arbitrary, more than the routes of most apps."""
 
+RETRY = 1.0
+"""Seconds until a thread is asked for again when the system gave none; arbitrary."""
+
 LEAST = 2
 """App threads to start with, of several: one to lead and one to work."""
 
@@ -49,6 +52,7 @@ class Scheduler:
     def __init__(self, settings: Settings, loop: Loop, context: AppContext) -> None:
         self._settings = settings
         self._loop = loop
+        self._log = context.log
         self._adaptive = settings.dispatch == "adaptive"
         self._predictor = Predictor(SLOTS)
         self._predicts = self._adaptive and settings.predict
@@ -180,8 +184,12 @@ class Scheduler:
         self.next_look = now + self.wait_limit
         for detached in overdue:
             detached.owner.shed()
-        for _ in range(change):
-            crew.add_thread()
+        try:
+            for _ in range(change):
+                crew.add_thread()
+        except RuntimeError as exc:
+            self._log.warning("No more than %d app threads: %s", len(crew.members), exc)
+            self.next_look = now + RETRY
         if change < 0:
             crew.retire(-change)
 

@@ -97,11 +97,14 @@ class StuckCalls:
         owner.give_up()
 
     def last_progress(self, now: float) -> float:
-        """Return when an app thread last began a call or sent something: ``now`` if one is free.
+        """Return when an app thread last began a call or sent something: ``now`` if one is free or
+        could be started.
 
         Args:
             now: monotonic seconds.
         """
+        if len(self._crew.members) < self._crew.limit:
+            return now
         latest = float("-inf")
         for member in list(self._crew.members):
             job = member.job

@@ -16,11 +16,11 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import fields, replace
 from types import FrameType
-from typing import Any
+from typing import Any, ClassVar
 
 from gunicorn.glogging import Logger
 from gunicorn.http.wsgi import WSGIErrorsWrapper
@@ -43,8 +43,12 @@ REFUSED = {
 """gunicorn's settings of dangerous leniency, and why we refuse them."""
 
 
-def settings_from(cfg: Any) -> Settings:
+def settings_from(cfg: Any, overrides: Mapping[str, Any]) -> Settings:
     """Return our settings for a gunicorn configuration and the environment.
+
+    Args:
+        cfg: gunicorn's configuration.
+        overrides: fields by name; they win over that, and the environment over them.
 
     Raises:
         SettingsError: a value is out of range, or a POOLHTTP_ variable names no setting.
@@ -68,11 +72,20 @@ def settings_from(cfg: Any) -> Settings:
         "proxy_allow_ips": tuple(str(each) for each in cfg.proxy_allow_ips),
         "body_dir": cfg.tmp_upload_dir,
     }
-    return Settings(**{**given, **environment_settings(os.environ)})
+    unknown = overrides.keys() - {each.name for each in fields(Settings)}
+    if unknown:
+        raise SettingsError(f"overrides: no such setting: {', '.join(sorted(unknown))}")
+    return Settings(**{**given, **overrides, **environment_settings(os.environ)})
 
 
 class EpollWorker(Worker):  # type: ignore[misc]  # gunicorn is untyped
-    """A gunicorn worker whose connections live on one edge-triggered epoll loop."""
+    """A gunicorn worker whose connections live on one edge-triggered epoll loop.
+
+    Attributes:
+        overrides: settings by name, for subclasses; ``POOLHTTP_NAME`` in the environment wins.
+    """
+
+    overrides: ClassVar[Mapping[str, Any]] = {}
 
     server: Server | None = None
     _context: AppContext | None = None
@@ -104,7 +117,7 @@ class EpollWorker(Worker):  # type: ignore[misc]  # gunicorn is untyped
         if list(cfg.http_protocols) != ["h1"]:
             log.warning("poolhttp serves HTTP/1.1 only, out of http_protocols")
         try:
-            settings_from(cfg)
+            settings_from(cfg, cls.overrides)
         except (SettingsError, ValueError) as exc:
             raise RuntimeError(str(exc)) from None
 
@@ -114,7 +127,7 @@ class EpollWorker(Worker):  # type: ignore[misc]  # gunicorn is untyped
         """Serve until told to stop; returning ends the process with status 0."""
         self.notify()
         limit = self.max_requests
-        settings = settings_from(self.cfg)
+        settings = settings_from(self.cfg, self.overrides)
         # The arbiter kills at graceful_timeout: what is done then should be done by ourselves.
         drain = max(0.9 * settings.graceful_timeout, settings.graceful_timeout - 1.0)
         settings = replace(settings, graceful_timeout=drain)

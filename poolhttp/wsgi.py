@@ -144,7 +144,8 @@ class Response(FramedBody):
                 self._regain()
                 raise
             if inline and running.pop(self, True):
-                self._settle()
+                if self.inline:
+                    self._settle()
             elif type(iterable) is list and len(iterable) == 1:
                 item = iterable[0]
                 head = self.head
@@ -181,6 +182,8 @@ class Response(FramedBody):
             self._end()
         elif type(iterable) is FileWrapper and type(iterable.filelike) in _FILES:
             self._iterator = iter(iterable)
+            # The loop reads and closes it, perhaps while this thread is in the app again.
+            self._variables = None
             if self.inline:
                 self._pump()
         else:
@@ -191,7 +194,8 @@ class Response(FramedBody):
 
     def _call(self, function: Callable[..., Any], *args: Any) -> Any:
         """Call code of the app."""
-        assert self._variables is not None
+        if self._variables is None:
+            return function(*args)
         self._lend()
         try:
             return self._variables.run(function, *args)

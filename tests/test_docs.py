@@ -13,15 +13,18 @@ ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "bench").glob("*.md")]
 
 
-def test_picture_of_the_states_is_drawn_from_the_table() -> None:
-    drawn = subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / "draw-states")],
+@pytest.mark.parametrize(
+    ("document", "script"), [("states.md", "draw-states"), ("settings.md", "list-settings")]
+)
+def test_document_is_made_from_the_sources(document: str, script: str) -> None:
+    made = subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / script)],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=True,
     ).stdout
-    assert (ROOT / "docs" / "states.md").read_text(encoding="utf-8") == drawn
+    assert (ROOT / "docs" / document).read_text(encoding="utf-8") == made
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
