@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from logging import Logger
+from threading import current_thread, main_thread
 from typing import Any, Protocol, TypeAlias
 
 from poolhttp.baton import Baton
@@ -69,6 +70,11 @@ class AppContext:
         self.observed = False
         self.exiting = False
         """A signal handler raises SystemExit: it must not be taken for the app's."""
+
+    def ends_server(self, exc: BaseException) -> bool:
+        """Whether an exception that came through the app is not the app's affair."""
+        interrupted = isinstance(exc, KeyboardInterrupt) and current_thread() is main_thread()
+        return self.exiting or interrupted
 
     def observe(
         self,

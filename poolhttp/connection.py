@@ -90,6 +90,9 @@ class Connection(OffLoop):
             # What is behind a last request decides how the connection is closed.
             self.input = data
             if request is None:
+                if self.peer_eof and self.state <= _READING_BODY:
+                    # What is missing can't come any more.
+                    self.on_eof()
                 return
             # The environ will refer to the response, which refers to the request: no cycle.
             environ, request.environ = request.environ, _TAKEN

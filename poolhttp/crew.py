@@ -24,62 +24,22 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from contextvars import Context
 from typing import Any
 
 from poolhttp.baton import Baton, Displaced
 from poolhttp.loop import Loop
+from poolhttp.member import Member
 
 _LEAD = object()
 _QUIT = object()
 
+KEEP = 64
+"""Turns in a row for which an app thread keeps the loop, since quick calls run on it, although jobs
+wait and nobody else can take them; then it takes one. Arbitrary: under load some tens of
+milliseconds."""
+
 JOIN = 1.0
 """Seconds for which the end waits for a thread that is not in the app; arbitrary."""
-
-
-class Member:
-    """A thread of the crew.
-
-    Attributes:
-        runs_apps: it may call the app.
-        variables: its context variables, for one app call after another.
-        job: the response it makes apart from the loop, or None.
-        since: when it began with that (monotonic seconds).
-        cpu: the CPU seconds of the thread at that time.
-        reported: the log knows that it takes long.
-        abandoned: it is to end when its app call does.
-        told: released when its response, taken from the loop, has another sink.
-    """
-
-    def __init__(self, name: str, *, runs_apps: bool) -> None:
-        self.name = name
-        self.runs_apps = runs_apps
-        self.ident = 0
-        self.variables = Context()
-        self.job: Any = None
-        self.since = 0.0
-        self.cpu = 0.0
-        self.reported = False
-        self.abandoned = False
-        self.told = threading.Lock()
-        self.told.acquire()
-        self._bell = threading.Lock()
-        self._bell.acquire()
-        self._order: object = None
-
-    def __repr__(self) -> str:
-        return f"<{self.name}>"
-
-    def ring(self, order: object) -> None:
-        """Give the order that ``wait`` returns; once for each wait."""
-        self._order = order
-        self._bell.release()
-
-    def wait(self) -> object:
-        """Block until there is an order."""
-        self._bell.acquire()
-        order, self._order = self._order, None
-        return order
 
 
 class Crew:
@@ -123,9 +83,11 @@ class Crew:
         self._baton = baton
         self._budget = budget
         self._started = 0
+        self._kept = 0
         self._parked: list[Member] = []
         self._claimant: Member | None = None
-        self._taken_from: tuple[Member, Any] | None = None
+        self._taken_from: Any = None
+        self._moved = threading.Condition(threading.Lock())
         self._threads: dict[Member, threading.Thread] = {}
         self._here = threading.local()
         self._over = False
@@ -191,8 +153,12 @@ class Crew:
         thread = threading.Thread(
             target=self._live_apart, args=(member, order), name=member.name, daemon=True
         )
-        thread.start()
         self._threads[member] = thread
+        try:
+            thread.start()
+        except RuntimeError:
+            del self._threads[member]
+            raise
 
     def _live_apart(self, member: Member, order: object) -> None:
         try:
@@ -204,6 +170,8 @@ class Crew:
             else:
                 self._seized = True
                 self._loop.inbox.wake()
+        finally:
+            self._threads.pop(member, None)
 
     def _live(self, member: Member, order: object) -> None:
         member.ident = threading.get_ident()
@@ -254,18 +222,23 @@ class Crew:
     def _succeed(self) -> None:
         """Take over from whoever has lost the loop, and finish its turn."""
         if self._taken_from is not None:
-            (predecessor, response), self._taken_from = self._taken_from, None
+            response, self._taken_from = self._taken_from, None
             try:
                 self.on_displaced(response)
             finally:
-                predecessor.told.release()
+                self._tell(response)
         self._loop.go_on()
 
     def _gives_way(self, member: Member) -> bool:
         """Whether somebody else leads from now on."""
         if member.runs_apps:
-            if not self.waiting() or (self.limit > 1 and self._loop.calls.called):
+            if not self.waiting():
+                self._kept = 0
                 return False
+            if self.limit > 1 and self._loop.calls.called and self._kept < KEEP:
+                self._kept += 1
+                return False
+            self._kept = 0
             with self.mutex:
                 if self._parked:
                     return False
@@ -304,13 +277,20 @@ class Crew:
                 self.displaced += 1
                 predecessor.job = response
                 predecessor.since = time.monotonic()
-                predecessor.cpu = _cpu_of(predecessor)
-                self._taken_from = predecessor, response
+                predecessor.cpu = predecessor.cpu_now()
+                self._taken_from = response
                 self._appoint(self._successor())
 
-    def _on_lost(self, _response: Any) -> None:
-        """Wait until the response has another sink."""
-        self.here().told.acquire()
+    def _on_lost(self, response: Any) -> None:
+        """Wait until the response has another sink; on any thread, and as often as it asks."""
+        with self._moved:
+            while not response.moved:
+                self._moved.wait()
+
+    def _tell(self, response: Any) -> None:
+        with self._moved:
+            response.moved = True
+            self._moved.notify_all()
 
     def _leave(self, response: Any) -> None:
         """Give the loop away, from within a call that doesn't hold it up yet."""
@@ -322,6 +302,7 @@ class Crew:
         member.cpu = time.thread_time()
         self._loop.calls.settle()
         self.on_displaced(response)
+        self._tell(response)
         with self.mutex:
             self._appoint(self._successor())
 
@@ -396,7 +377,3 @@ class Crew:
         for member, thread in list(self._threads.items()):
             if member.job is None:
                 thread.join(JOIN)
-
-
-def _cpu_of(member: Member) -> float:
-    return time.clock_gettime(time.pthread_getcpuclockid(member.ident))

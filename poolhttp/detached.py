@@ -62,8 +62,8 @@ class Owner(Protocol):
     def shed(self) -> None:
         """Refuse the request."""
 
-    def give_up(self) -> None:
-        """Answer without the app."""
+    def give_up(self) -> bool:
+        """Answer without the app; False: it is just done."""
 
 
 class Detached:
@@ -168,6 +168,8 @@ class Detached:
             while not self._lost and self.backlog > limit:
                 if self._room.wait(self._timeout):
                     continue
+                if self.broken:
+                    break
                 # Nothing was written, but the kernel's own buffer is large: did that shrink?
                 before, left = left, unacknowledged(self._fd)
                 if left == before:
@@ -181,13 +183,16 @@ class Detached:
         """Only the loop pumps."""
         raise AssertionError("BUG: pumped apart from the loop")
 
-    def finish(self, small: tuple[bytes, bytes] | None = None) -> None:
+    def finish(self, small: tuple[bytes, bytes] | None = None) -> bool:
         """The thread's part is done: the response, and the descriptor, are the loop's again.
 
         Args:
             small: head and body of a response of which nothing has been sent. While the loop waits
                 it is sent from here, which takes no wake-up; if it doesn't, the loop will send it
                 with others before it waits, which takes this thread no system call.
+
+        Returns:
+            False if nobody takes the response any more; what is left of it is the caller's to end.
         """
         owner = self.owner
         inbox = owner.inbox
@@ -199,12 +204,13 @@ class Detached:
         with self._lock:
             self.phase = Phase.RETURNED
             if self._lost_to_loop:
-                return
+                return False
         # Posted first: what the loop hears of the client from now on, it handles behind the reply.
         if inbox.post(owner.on_reply, wake=False) and (
             owner.wants_reply() or (self.small is not None and owner.loop_waits)
         ):
             inbox.wake()
+        return True
 
     def _send_small(self, small: tuple[bytes, bytes]) -> None:
         try:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Iterator
+from io import BufferedReader, BytesIO, FileIO
 from typing import Any
 
 
@@ -23,6 +26,22 @@ class FileWrapper:
         for name in ("close", "seekable", "seek", "tell"):
             if hasattr(filelike, name):
                 setattr(self, name, getattr(filelike, name))
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether reading and closing it calls no code of the app and waits for nobody: a regular
+        file, or bytes in memory, to which nothing has been attached."""
+        file = self.filelike
+        try:
+            raw = file.raw if type(file) is BufferedReader else file
+            return (
+                type(raw) in {FileIO, BytesIO}
+                and getattr(self, "close", None) == file.close
+                and vars(file).keys() | vars(raw).keys() <= {"name"}
+                and (type(raw) is BytesIO or stat.S_ISREG(os.fstat(raw.fileno()).st_mode))
+            )
+        except (OSError, ValueError):
+            return False
 
     def __iter__(self) -> Iterator[bytes]:
         return self

@@ -30,7 +30,8 @@ class FramedBody:
         finished: the iterable is closed and everything is handed over.
         started: monotonic seconds at the app's call, if anybody asks (``after_response``).
         inline: the thread that calls the app runs the loop, or did when it called; the sink is the
-            connection itself. Otherwise it is a :class:`poolhttp.detached.Detached`.
+            connection itself. Otherwise, once ``moved`` says so, the sink is a
+            :class:`poolhttp.detached.Detached`.
     """
 
     # Class attributes are what nearly every response has; an instance holds what differs.
@@ -41,6 +42,7 @@ class FramedBody:
     failed = False
     finished = False
     inline = True
+    moved = False
     started = 0.0
     _framing = Framing.NONE
     _left = 0

@@ -142,7 +142,7 @@ class OffLoop(Transport):
         if detached is None or response is None or detached.lose() is not Phase.WAITING:
             return
         self.detached = self.response = None
-        self.outbox = detached.outbox
+        self.outbox = detached.outbox if detached.backlog else None
         request = response.request
         response.discard()
         self._enter(Event.REJECTED)
@@ -158,20 +158,29 @@ class OffLoop(Transport):
                 self._flushed(lingering=request.keep_alive)
                 self._read_ahead()
 
-    def give_up(self) -> None:
-        """The app takes too long: answer without it. Its thread finds that nobody listens."""
+    def give_up(self) -> bool:
+        """The app takes too long: answer without it. Its thread finds that nobody listens.
+
+        Returns:
+            False if it is just done.
+        """
         detached, response = self.detached, self.response
-        if detached is None or response is None or detached.lose() is not Phase.RUNNING:
-            return
+        if detached is None or response is None or detached.phase is not Phase.RUNNING:
+            return False
+        if detached.lose() is Phase.RETURNED:
+            # It has returned in this very moment, and nothing can be sent for it any more.
+            self.close()
+            return False
         self.detached = self.response = None
-        self.outbox = detached.outbox
+        self.outbox = detached.outbox if detached.backlog else None
         if response.head_sent:
             self.service.loop.reset_on_close(self.fd)
             self.close()
-            return
+            return True
         self._enter(Event.RESPONSE_STARTED)
         head_only = response.request.method == "HEAD"
         self._send_error(504, "the application took too long", head_only=head_only)
+        return True
 
     def _abandon(self, detached: Detached) -> None:
         self.detached = None

@@ -14,11 +14,12 @@ from typing import Any
 from poolhttp.admission import AdmissionQueue
 from poolhttp.appcontext import AppContext
 from poolhttp.baton import Displaced
-from poolhttp.crew import Crew, Member
+from poolhttp.crew import Crew
 from poolhttp.detached import Detached
 from poolhttp.gilshare import GilShare
 from poolhttp.growth import PERIOD, Growth
 from poolhttp.loop import Loop
+from poolhttp.member import Member
 from poolhttp.predictor import Predictor
 from poolhttp.settings import Settings
 from poolhttp.stuck import StuckCalls
@@ -237,7 +238,8 @@ class Scheduler:
         if len(member.variables):
             member.variables = Context()
         sink: Any = response.sink
-        sink.finish(small)
+        if not sink.finish(small) and not response.finished:
+            response.abort()
 
     # Hand-over
 

@@ -12,7 +12,8 @@ import traceback
 from typing import Any
 
 from poolhttp.baton import Baton
-from poolhttp.crew import Crew, Member
+from poolhttp.crew import Crew
+from poolhttp.member import Member
 
 LOOK = 1.0
 """Seconds between two looks; timeouts are much longer as a rule."""
@@ -85,16 +86,18 @@ class StuckCalls:
         owner = getattr(job.sink, "owner", None)
         if owner is None:
             return
+        stack = _stack(member)
+        if not owner.give_up():
+            return
         self._log.error(
             "Giving up an app call after %.1f s; its thread is left behind (%s, %s)\n%s",
             seconds,
             job,
             member.name,
-            _stack(member),
+            stack,
         )
         self.given_up += 1
         crew.abandon(member)
-        owner.give_up()
 
     def last_progress(self, now: float) -> float:
         """Return when an app thread last began a call or sent something: ``now`` if one is free or

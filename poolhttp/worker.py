@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -148,6 +149,11 @@ class EpollWorker(Worker):  # type: ignore[misc]  # gunicorn is untyped
         if self.timeout:
             server.tick = min(server.tick, self.timeout / 4)
         server.on_start = self._on_start
+        if settings.threads > 1:
+            # The main thread calls no app then, and waits in a lock: gunicorn has system calls
+            # restarted after these, and Python would not come to its handlers.
+            for number in (signal.SIGTERM, signal.SIGUSR1):
+                signal.siginterrupt(number, True)
         if not self.alive:
             server.stop()
         server.run()

@@ -14,7 +14,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextvars import Context
-from io import BufferedReader, BytesIO, FileIO
+from io import BytesIO
 from typing import Any
 
 from poolhttp.filewrapper import FileWrapper
@@ -37,9 +37,6 @@ PUMP_BYTES = 256 * 1024
 
 PUMP_ITEMS = 64
 """Items likewise; arbitrary."""
-
-_FILES = (BufferedReader, FileIO, BytesIO)
-"""What can be read without calling code of the app."""
 
 
 class Response(FramedBody):
@@ -144,8 +141,7 @@ class Response(FramedBody):
                 self._regain()
                 raise
             if inline and running.pop(self, True):
-                if self.inline:
-                    self._settle()
+                self._settle()
             elif type(iterable) is list and len(iterable) == 1:
                 item = iterable[0]
                 head = self.head
@@ -180,7 +176,7 @@ class Response(FramedBody):
         if type(iterable) is list or type(iterable) is tuple:
             self._send_all(iterable)
             self._end()
-        elif type(iterable) is FileWrapper and type(iterable.filelike) in _FILES:
+        elif type(iterable) is FileWrapper and iterable.is_plain:
             self._iterator = iter(iterable)
             # The loop reads and closes it, perhaps while this thread is in the app again.
             self._variables = None
@@ -325,7 +321,7 @@ class Response(FramedBody):
     def _fail(self, exc: BaseException) -> None:
         """The app raised, or its client is gone."""
         log = self.context.log
-        if self.context.exiting or isinstance(exc, KeyboardInterrupt):
+        if self.context.ends_server(exc):
             self.abort()
             raise exc
         if isinstance(exc, TimeoutError) and self.sink.broken:
@@ -359,7 +355,7 @@ class Response(FramedBody):
             try:
                 self._call(close)
             except BaseException as exc:
-                if self.context.exiting or isinstance(exc, KeyboardInterrupt):
+                if self.context.ends_server(exc):
                     raise
                 self.context.log.error("Error in close() (%s)", self, exc_info=exc)
         if self.request.body is not None:

@@ -38,6 +38,7 @@ LAYERS: tuple[dict[str, set[str]], ...] = (
         "admission": set(),
         "growth": set(),
         "gilshare": set(),
+        "member": set(),
         "flags": set(),
     },
     # 1: one thing each: a grammar, a queue, the kernel
@@ -70,16 +71,16 @@ LAYERS: tuple[dict[str, set[str]], ...] = (
     # 4: the app is called; the threads
     {
         "wsgi": {"filewrapper", "framedbody", "response", "sendfile"},
-        "crew": {"baton", "loop"},
+        "crew": {"baton", "loop", "member"},
     },
     # 5: calls that take too long
     {
-        "stuck": {"baton", "crew"},
+        "stuck": {"baton", "crew", "member"},
     },
     # 6: who runs the app, who hears of it
     {
         "scheduler": {"admission", "appcontext", "baton", "crew", "detached", "gilshare",
-                      "growth", "loop", "predictor", "settings", "stuck", "wsgi"},
+                      "growth", "loop", "member", "predictor", "settings", "stuck", "wsgi"},
         "access": {"wsgi"},
         "gunicorn_views": {"request", "wsgi"},
         "supervised": {"apploader", "version"},
@@ -138,8 +139,9 @@ OWNERS = {
     "cffi": {"_native_build"},
     "gunicorn": {"worker", "supervised"},
     "argparse": {"cli"},
-    "threading": {"crew", "detached", "loop", "server", "signals", "stuck"},
-    "signal": {"signals"},
+    "threading": {"appcontext", "crew", "detached", "loop", "member", "server", "signals",
+                  "stuck"},
+    "signal": {"signals", "worker"},
     "tempfile": {"spool"},
     "resource": {"turnmemory"},
     "poolhttp._native": {"callwatch", "collector", "loop", "sendfile", "turnmemory"},
