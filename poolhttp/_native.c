@@ -268,13 +268,15 @@ int ph_watch_calls(ph_loop *loop, int budget_us) {
     for (int look = 0; !__atomic_load_n(&loop->watch_stopped, __ATOMIC_SEQ_CST); look++) {
         struct timespec period = {.tv_sec = loop->watch_period / 1000000,
                                   .tv_nsec = loop->watch_period % 1000000 * 1000L};
-        nanosleep(&period, NULL);
+        /* A sleep that ph_stop_watching ends. */
+        syscall(SYS_futex, &loop->watch_stopped, FUTEX_WAIT_PRIVATE, 0, &period, NULL, 0);
         loop->watch_looks++;
         int64_t mark = __atomic_load_n(&loop->mark, __ATOMIC_RELAXED);
         int idle = __atomic_load_n(&loop->in_turn, __ATOMIC_RELAXED);
         if (!idle && mark == seen &&
             mark != __atomic_load_n(&loop->mark_at_exit, __ATOMIC_RELAXED)) {
             loop->watch_period = budget_us / 2;
+            loop->overstayed = mark;
             return 1;
         }
         seen = mark;
@@ -292,6 +294,7 @@ int ph_watch_calls(ph_loop *loop, int budget_us) {
 void ph_stop_watching(ph_loop *loop) {
     __atomic_store_n(&loop->watch_stopped, 1, __ATOMIC_SEQ_CST);
     __atomic_store_n(&loop->watch_asleep, 0, __ATOMIC_SEQ_CST);
+    syscall(SYS_futex, &loop->watch_stopped, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
     syscall(SYS_futex, &loop->watch_asleep, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
 }
 

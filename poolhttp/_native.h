@@ -47,6 +47,7 @@ typedef struct {
     /* The watch over app calls. `mark` is the caller's: it counts up with each call. */
     int64_t mark;
     int64_t mark_at_exit;  /* what it was when the last turn returned, or the call that is settled */
+    int64_t overstayed;    /* the mark of the call that ended ph_watch_calls */
     int64_t returned_ns;   /* CLOCK_MONOTONIC when the last turn returned: what follows until Python
                               goes on is waiting for the GIL */
     int32_t in_turn;       /* the loop's thread is inside ph_turn; the caller may set it before */

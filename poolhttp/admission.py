@@ -132,6 +132,11 @@ class AdmissionQueue(Generic[Job]):
         self._has_left(now)
         return job
 
+    @property
+    def has_slow(self) -> bool:
+        """Whether one waits that is neither exempt nor quick."""
+        return bool(self._slow)
+
     def overdue(self, now: float) -> list[Job]:
         """Remove and return the jobs to be shed now, the oldest first.
 

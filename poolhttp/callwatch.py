@@ -30,12 +30,15 @@ class CallWatch:
     def __init__(self, native: Any) -> None:
         self._native = native
         self.mark = _view(native, "mark")
+        self._overstayed = _view(native, "overstayed")
         self._at_exit = _view(native, "mark_at_exit")
         self.in_turn = memoryview(ffi.buffer(ffi.addressof(native, "in_turn"), 4)).cast("i")
         self.returned_ns = _view(native, "returned_ns")
 
     def wait(self, budget: float) -> bool:
         """Block, without the GIL, until a call overstays; False when the watch was stopped.
+
+        It takes a while to get the GIL: ``is_current`` says whether the call is still under way.
 
         Args:
             budget: seconds between two looks; half of that after an overstayed call.
@@ -44,6 +47,11 @@ class CallWatch:
         if not self._native.watch_period:
             self._native.watch_period = microseconds
         return bool(lib.ph_watch_calls(self._native, microseconds))
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the call that overstayed is the last that has begun."""
+        return self._overstayed[0] == self.mark[0]
 
     def stop(self) -> None:
         """End ``wait``, now and for ever."""

@@ -56,6 +56,7 @@ class Crew:
         step: runs the next turn; False when there are no more. On the leader.
         next_job: returns a job or None, under the mutex.
         waiting: how many jobs there are that nobody has taken.
+        slow_wait: whether one of them is not for the thread of the loop; under the mutex.
         perform: carries out a job, on an app thread; must not raise but to end the server.
         on_lead: called with the member that is about to run the loop.
         on_displaced: called with a response that has lost the loop; on its successor's thread, or
@@ -69,6 +70,7 @@ class Crew:
         self.step: Callable[[], bool]
         self.next_job: Callable[[], Any]
         self.waiting: Callable[[], int]
+        self.slow_wait: Callable[[], bool]
         self.perform: Callable[[Member, Any], None]
         self.on_lead: Callable[[Member], None]
         self.on_displaced: Callable[[Any], None]
@@ -190,10 +192,13 @@ class Crew:
                 self._remove(member)
                 return _QUIT
             if member.runs_apps:
-                job = self.next_job()
-                if job is not None:
-                    return job
-                if self.leader is self.relief and self._claimant is None:
+                claims = self.leader is self.relief and self._claimant is None
+                if not claims or self.slow_wait():
+                    job = self.next_job()
+                    if job is not None:
+                        return job
+                if claims:
+                    # Quick jobs that wait run on the loop's thread as soon as that is this one.
                     self._claimant = member
                     self._loop.inbox.wake()
                 else:
@@ -266,6 +271,8 @@ class Crew:
         calls = self._loop.calls
         running = self._baton.running
         while calls.wait(self._budget):
+            if not calls.is_current:
+                continue
             try:
                 response, _ = running.popitem()
             except KeyError:
@@ -273,7 +280,9 @@ class Crew:
             calls.settle()
             with self.mutex:
                 predecessor = self.leader
-                assert predecessor is not None
+                if predecessor is None:
+                    # A signal has ended its call, and all the rest.
+                    break
                 self.displaced += 1
                 predecessor.job = response
                 predecessor.since = time.monotonic()
@@ -317,7 +326,7 @@ class Crew:
         """Wake somebody for a job that was just added to the queue; under the mutex."""
         if self._parked:
             member = self._parked.pop()
-        elif self._claimant is not None:
+        elif self._claimant is not None and self.slow_wait():
             member, self._claimant = self._claimant, None
         else:
             return
@@ -339,6 +348,9 @@ class Crew:
     def abandon(self, member: Member) -> None:
         """Count with a thread no more: it ends when its app call does."""
         with self.mutex:
+            if member in self._parked:
+                # Its call has ended in the meantime.
+                return
             self._remove(member)
             member.abandoned = True
             self.abandoned.add(member)

@@ -62,6 +62,9 @@ class Owner(Protocol):
     def shed(self) -> None:
         """Refuse the request."""
 
+    def recall(self) -> None:
+        """Call the app on the thread of the loop after all."""
+
     def give_up(self) -> bool:
         """Answer without the app; False: it is just done."""
 

@@ -7,7 +7,8 @@ Two costs collide. The loop needs the GIL for a moment, again and again, and a t
 gives it up only when asked to, one switch interval (sys.setswitchinterval) after somebody began to
 wait. So the interval should be short. But whoever waits wakes up once per interval to ask, so with
 many threads that wait for the GIL only because there are many, a short one costs more than it
-gives. It is short while a call is under way that is known to compute, and Python's own otherwise.
+gives. It is short while a call is under way that is known to compute and the loop waits; when the
+loop has the GIL again, it may keep it for Python's own interval, and finish its turn.
 
 More than a few such calls at a time finish no sooner: each has its share of the one GIL, and the
 loop has one like them. A route is **heavy** if its calls use the GIL for at least a quarter of
@@ -37,12 +38,15 @@ class GilShare:
         slots: number of the predictor's slots.
         interval: seconds of the switch interval while heavy calls run, 0: as it is.
         least: CPU seconds that a call must use to be heavy.
+
+    Attributes:
+        running: the heavy calls under way.
     """
 
     def __init__(self, slots: int, interval: float, least: float) -> None:
         self._heavy = bytearray(slots)
         self._least = least
-        self._running: set[object] = set()
+        self.running: set[object] = set()
         self._usual = sys.getswitchinterval()
         self._interval = interval or self._usual
 
@@ -53,11 +57,11 @@ class GilShare:
     @property
     def full(self) -> bool:
         """Whether a further heavy call had better wait."""
-        return len(self._running) >= AT_ONCE
+        return len(self.running) >= AT_ONCE
 
     def begin(self, thread: object) -> None:
         """A heavy call begins on this thread."""
-        self._running.add(thread)
+        self.running.add(thread)
         sys.setswitchinterval(self._interval)
 
     def end(self, thread: object, slot: int, cpu: float, wall: float) -> None:
@@ -73,10 +77,18 @@ class GilShare:
             self._heavy[slot] = 1
         elif cpu < self._least / 2 or cpu < LIGHT * wall:
             self._heavy[slot] = 0
-        if thread in self._running:
-            self._running.discard(thread)
-            if not self._running:
+        if thread in self.running:
+            self.running.discard(thread)
+            if not self.running:
                 self.restore()
+
+    def loop_waits(self) -> None:
+        """The loop will want the GIL back from heavy calls; before it waits."""
+        sys.setswitchinterval(self._interval)
+
+    def loop_runs(self) -> None:
+        """The loop has the GIL, and should not have to share it before its turn ends."""
+        sys.setswitchinterval(self._usual)
 
     def restore(self) -> None:
         """Set the interval that was there before."""

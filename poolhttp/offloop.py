@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from contextlib import suppress
+from typing import Any
 
 from poolhttp.detached import Detached, Phase
 from poolhttp.inbox import Inbox
+from poolhttp.request import Request
 from poolhttp.response import unavailable
 from poolhttp.states import Event, State, walk
 from poolhttp.transport import Transport
@@ -136,6 +138,21 @@ class OffLoop(Transport):
             self.service.loop.collect(self.fd, small)
             self._read_ahead()
 
+    def recall(self) -> None:
+        """The loop runs on an app thread again, and the request may run there after all."""
+        detached, response = self.detached, self.response
+        if self.state is not _QUEUED or detached is None or response is None:
+            return
+        detached.lose()
+        self.detached = self.response = None
+        self.outbox = detached.outbox if detached.backlog else None
+        # It is not a further request.
+        self.service.left += 1
+        self._walk(response.request, response.environ)
+        if self.peer_eof and not self.input and self.state is _IDLE:
+            self._close_idle()
+        self._read_ahead()
+
     def shed(self) -> None:
         """Refuse a request that has waited too long, or that there is no room for to wait."""
         detached, response = self.detached, self.response
@@ -208,6 +225,10 @@ class OffLoop(Transport):
     @abstractmethod
     def _settle(self, response: Response) -> None:
         """The response has its end, or the loop has the rest of it."""
+
+    @abstractmethod
+    def _walk(self, request: Request, environ: dict[str, Any]) -> None:
+        """Run the app for a complete request and answer it."""
 
     @abstractmethod
     def pump_later(self) -> None:

@@ -45,6 +45,7 @@ class Scheduler:
 
     Attributes:
         crew: the threads.
+        gil: the calls that compute.
         next_look: when ``look`` is due (monotonic seconds).
         apart: responses that were given to an app thread.
         skipped: responses whose client left before a thread had come to them.
@@ -63,12 +64,13 @@ class Scheduler:
         self._heavy: AdmissionQueue[Detached] = AdmissionQueue(
             settings.queue_limit, settings.queue_target
         )
-        self._gil = GilShare(SLOTS, settings.switch_interval, settings.inline_budget)
+        self.gil = GilShare(SLOTS, settings.switch_interval, settings.inline_budget)
         self._growth = Growth(min(LEAST, settings.threads), settings.threads)
         budget = settings.inline_budget if self._adaptive else 0.0
         self.crew = crew = Crew(loop, context.baton, settings.threads, budget)
         crew.next_job = self._next_job
         crew.waiting = self._count_waiting
+        crew.slow_wait = self._slow_wait
         crew.perform = self._perform
         crew.on_lead = self._on_lead
         crew.on_displaced = _detach
@@ -77,7 +79,7 @@ class Scheduler:
         )
         self._inline = False
         self._variables = Context()
-        self.next_look = 0.0
+        self.next_look = self._next_thread = 0.0
         self._heavy_next = False
         self.apart = 0
         self.skipped = 0
@@ -87,7 +89,7 @@ class Scheduler:
         try:
             self.crew.run(min(LEAST, self._settings.threads))
         finally:
-            self._gil.restore()
+            self.gil.restore()
 
     # On the thread of the loop
 
@@ -139,7 +141,7 @@ class Scheduler:
         detached.exempt = path in self._settings.shed_exempt
         detached.slot = self._predictor.slot(response.request.method, path)
         detached.quick = not self._predictor.is_slow(detached.slot)
-        queue = self._heavy if self._gil.is_heavy(detached.slot) else self._queue
+        queue = self._heavy if self.gil.is_heavy(detached.slot) else self._queue
         with self.crew.mutex:
             if not queue.push(detached, time.monotonic()):
                 return False
@@ -155,9 +157,15 @@ class Scheduler:
             if self._queue.discard(detached) or self._heavy.discard(detached):
                 self.skipped += 1
 
+    def _slow_wait(self) -> bool:
+        """Whether a request waits that is not for the thread of the loop; under the mutex."""
+        if self._settings.dispatch == "threads":
+            return True
+        return self._queue.has_slow or bool(self._heavy and not self.gil.full)
+
     def _count_waiting(self) -> int:
         """Requests that a thread could take now."""
-        return len(self._queue) + (0 if self._gil.full else len(self._heavy))
+        return len(self._queue) + (0 if self.gil.full else len(self._heavy))
 
     @property
     def wait_limit(self) -> float:
@@ -185,33 +193,38 @@ class Scheduler:
         self.next_look = now + self.wait_limit
         for detached in overdue:
             detached.owner.shed()
+        if change > 0 and now >= self._next_thread:
+            self._add_threads(change)
+        if change < 0:
+            crew.retire(-change)
+
+    def _add_threads(self, count: int) -> None:
+        crew = self.crew
         try:
-            for _ in range(change):
+            for _ in range(count):
                 crew.add_thread()
         except RuntimeError as exc:
             self._log.warning("No more than %d app threads: %s", len(crew.members), exc)
-            self.next_look = now + RETRY
-        if change < 0:
-            crew.retire(-change)
+            self._next_thread = self._loop.clock.now + RETRY
 
     # On an app thread
 
     def _next_job(self) -> Detached | None:
         """Alternate between heavy ones, as far as there may be more of them, and others."""
         now = time.monotonic()
-        if self._heavy and not self._gil.full and (self._heavy_next or not self._queue):
+        if self._heavy and not self.gil.full and (self._heavy_next or not self._queue):
             self._heavy_next = False
             job = self._heavy.take(now)
             if job is not None:
                 # Now, not when its thread gets going: the next one would find room still.
-                self._gil.begin(job)
+                self.gil.begin(job)
             return job
         self._heavy_next = True
         return self._queue.take(now)
 
     def _perform(self, member: Member, detached: Detached) -> None:
         if not detached.claim():
-            self._gil.end(detached, detached.slot, 0.0, 0.0)
+            self.gil.end(detached, detached.slot, 0.0, 0.0)
             return
         response: Response = detached.response
         response.inline = False
@@ -226,7 +239,7 @@ class Scheduler:
 
     def _learn(self, member: Member, job: object, slot: int) -> None:
         wall = time.monotonic() - member.since
-        self._gil.end(job, slot, time.thread_time() - member.cpu, wall)
+        self.gil.end(job, slot, time.thread_time() - member.cpu, wall)
         if self._predicts:
             self._predictor.note(slot, wall > self._settings.inline_budget)
 
@@ -246,6 +259,13 @@ class Scheduler:
     def _on_lead(self, member: Member) -> None:
         self._inline = member.runs_apps and self._settings.dispatch != "threads"
         self._variables = member.variables
+        if self._inline and self._queue:
+            # They are quick, and had to wait for want of a leader that may call the app.
+            with self.crew.mutex:
+                while self._queue and not self._queue.has_slow:
+                    job = self._queue.take(time.monotonic())
+                    if job is not None:
+                        self._loop.call_soon(job.owner.recall)
 
 
 def _detach(response: Response) -> None:

@@ -56,8 +56,8 @@ class Server:
 
     Attributes:
         addresses: what ``getsockname`` says of each listener.
-        on_tick: called every ``tick`` seconds if the loop turns, at least every second if it is
-            idle, also during the drain; before the app is called, never after it in the same turn.
+        on_tick: called every ``tick`` seconds, also during the drain; before the app is called,
+            never after it in the same turn.
         tick: see ``on_tick``.
 
     Raises:
@@ -153,6 +153,7 @@ class Server:
         self.scheduler = scheduler = Scheduler(settings, loop, context)
         self._living = self._live()
         scheduler.crew.step = self._step
+        self._heavy = scheduler.gil.running
         self.service = Service(settings, loop, context, scheduler, self.log, self._on_closed)
         if self.on_start is not None:
             self.on_start(context, loop)
@@ -172,6 +173,8 @@ class Server:
         wait = next(self._living, None)
         if wait is None:
             return False
+        if self._heavy:
+            self.scheduler.gil.loop_waits()
         self.loop.turn(wait)
         return True
 
@@ -182,7 +185,7 @@ class Server:
         code of the app is called here.
         """
         while not self.stopping:
-            yield self.scheduler.wait_limit
+            yield min(self.tick, self.scheduler.wait_limit)
             self._after_turn()
         yield from self._drain()
 
@@ -197,6 +200,8 @@ class Server:
 
     def _after_wait(self) -> None:
         """Before handlers may call the app: how long that takes is not known."""
+        if self._heavy:
+            self.scheduler.gil.loop_runs()
         now = self.loop.clock.now
         if now >= self._next_tick:
             self._next_tick = now + self.tick
@@ -288,7 +293,7 @@ class Server:
         end = loop.clock.now + settings.graceful_timeout
         self._shorten_idle(loop.clock.now + settings.drain_keepalive)
         while self.nconnections and loop.clock.now < end:
-            yield min(self.scheduler.wait_limit, end - loop.clock.now)
+            yield min(self.tick, self.scheduler.wait_limit, end - loop.clock.now)
             self._after_turn()
         if self.nconnections:
             self.log.warning("Closing %d connections after graceful_timeout", self.nconnections)

@@ -98,7 +98,8 @@ LAYERS: tuple[dict[str, set[str]], ...] = (
     },
     # 9: one connection: a request that runs apart
     {
-        "offloop": {"detached", "inbox", "response", "service", "states", "transport", "wsgi"},
+        "offloop": {"detached", "inbox", "request", "response", "service", "states", "transport",
+                    "wsgi"},
     },
     # 10: one connection: its requests
     {
@@ -139,8 +140,7 @@ OWNERS = {
     "cffi": {"_native_build"},
     "gunicorn": {"worker", "supervised"},
     "argparse": {"cli"},
-    "threading": {"appcontext", "crew", "detached", "loop", "member", "server", "signals",
-                  "stuck"},
+    "threading": {"appcontext", "crew", "detached", "loop", "member", "server", "signals", "stuck"},
     "signal": {"signals", "worker"},
     "tempfile": {"spool"},
     "resource": {"turnmemory"},
