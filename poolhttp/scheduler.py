@@ -47,7 +47,8 @@ class Scheduler:
         crew: the threads.
         gil: the calls that compute.
         next_look: when ``look`` is due (monotonic seconds).
-        apart: responses that were given to an app thread.
+        apart: responses that were to be made by an app thread, apart from the loop.
+        recalled: those of them that were made on the thread of the loop after all.
         skipped: responses whose client left before a thread had come to them.
     """
 
@@ -81,7 +82,7 @@ class Scheduler:
         self._variables = Context()
         self.next_look = self._next_thread = 0.0
         self._heavy_next = False
-        self.apart = 0
+        self.apart = self.recalled = 0
         self.skipped = 0
 
     def serve(self) -> None:
@@ -265,6 +266,7 @@ class Scheduler:
                 while self._queue and not self._queue.has_slow:
                     job = self._queue.take(time.monotonic())
                     if job is not None:
+                        self.recalled += 1
                         self._loop.call_soon(job.owner.recall)
 
 

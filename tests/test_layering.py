@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "poolhttp"
 MODULES = sorted(PACKAGE.glob("*.py"))
-SOURCES = [*MODULES, *sorted(PACKAGE.glob("*.[ch]")), *sorted((ROOT / "bench").glob("*.py"))]
+SOURCES = [*MODULES, *sorted(PACKAGE.glob("*.[ch]")), *sorted((ROOT / "bench").rglob("*.py"))]
 
 LAYERS: tuple[dict[str, set[str]], ...] = (
     # 0: know nothing of ours

@@ -5,9 +5,8 @@ Must not live here: one order of events (`test_handover`).
 
 Each request's path says which call it wants, for how long, and who asks: ``/KIND/MICROSECONDS/ID``.
 The answer must have the ID, on the connection that asked, in the order in which it asked.
-``POOLHTTP_STRESS`` is the share of ``REQUESTS`` that each case makes; set it for these tests alone,
-since the command line takes variables of that prefix for settings. ``POOLHTTP_STRESS_SEED`` repeats
-a run's plans.
+``DISPATCH_STRESS`` is the share of ``REQUESTS`` that each case makes, ``DISPATCH_STRESS_SEED``
+repeats a run's plans.
 """
 
 from __future__ import annotations
@@ -28,8 +27,8 @@ from live import TIMEOUT, Serve, message
 from .stress_app import BODY, App, big
 
 REQUESTS = 100_000
-SHARE = float(os.environ.get("POOLHTTP_STRESS", "0.08"))
-SEED = os.environ.get("POOLHTTP_STRESS_SEED") or str(random.randrange(1 << 32))
+SHARE = float(os.environ.get("DISPATCH_STRESS", "0.08"))
+SEED = os.environ.get("DISPATCH_STRESS_SEED") or str(random.randrange(1 << 32))
 CLIENTS = {1: 2, 8: 12}
 LONG = {1: 0.1, 8: 0.4}
 """Clients, and the share of calls that last, by threads. A single thread with more to do never has
@@ -233,7 +232,7 @@ CASES: dict[str, tuple[float, dict[str, Any]]] = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_every_response_is_right(serve: Serve, case: str) -> None:
-    print(f"POOLHTTP_STRESS_SEED={SEED}")
+    print(f"DISPATCH_STRESS_SEED={SEED}")
     share, settings = CASES[case]
     threads = settings["threads"]
     before = set(threading.enumerate())
