@@ -22,6 +22,7 @@ class CallWatch:
 
     Attributes:
         mark: ``mark[0]`` is to be changed before each call.
+        overstayed: ``overstayed[0]`` is the mark of the last call that was seen to overstay.
         in_turn: ``in_turn[0]`` is 1 while the loop waits, so that what is posted to its inbox
             without a wake-up is not seen; to be set under the GIL, cleared by the native side.
         returned_ns: ``returned_ns[0]`` is when the last turn left the native side (monotonic).
@@ -30,7 +31,7 @@ class CallWatch:
     def __init__(self, native: Any) -> None:
         self._native = native
         self.mark = _view(native, "mark")
-        self._overstayed = _view(native, "overstayed")
+        self.overstayed = _view(native, "overstayed")
         self._at_exit = _view(native, "mark_at_exit")
         self.in_turn = memoryview(ffi.buffer(ffi.addressof(native, "in_turn"), 4)).cast("i")
         self.returned_ns = _view(native, "returned_ns")
@@ -50,8 +51,8 @@ class CallWatch:
 
     @property
     def is_current(self) -> bool:
-        """Whether the call that overstayed is the last that has begun."""
-        return self._overstayed[0] == self.mark[0]
+        """Whether the call that overstayed is the last that has begun, or just the last."""
+        return self.overstayed[0] == self.mark[0]
 
     def stop(self) -> None:
         """End ``wait``, now and for ever."""

@@ -38,6 +38,9 @@ KEEP = 64
 wait and nobody else can take them; then it takes one. Arbitrary: under load some tens of
 milliseconds."""
 
+ALERT = 1000
+"""Calls that are looked at when one has overstayed; arbitrary."""
+
 JOIN = 1.0
 """Seconds for which the end waits for a thread that is not in the app; arbitrary."""
 
@@ -62,6 +65,8 @@ class Crew:
         on_displaced: called with a response that has lost the loop; on its successor's thread, or
             on its own if it has left. Gives it another sink.
         displaced, left: how often that was.
+        alert: calls to be looked at when they are over, since one has overstayed; it may have been
+            over itself before the watch had the GIL.
         members: the app threads; abandoned: those left behind in a call.
     """
 
@@ -76,6 +81,7 @@ class Crew:
         self.on_displaced: Callable[[Any], None]
         self.limit = limit
         self.displaced = 0
+        self.alert = 0
         self.left = 0
         self.leader: Member | None = None
         self.relief = Member("poolhttp relief", runs_apps=False)
@@ -271,6 +277,7 @@ class Crew:
         calls = self._loop.calls
         running = self._baton.running
         while calls.wait(self._budget):
+            self.alert = ALERT
             if not calls.is_current:
                 continue
             try:
@@ -345,11 +352,10 @@ class Crew:
                 self._remove(member)
             del self._parked[:count]
 
-    def abandon(self, member: Member) -> None:
-        """Count with a thread no more: it ends when its app call does."""
+    def abandon(self, member: Member, job: Any) -> None:
+        """Count with a thread no more, if it is still at this job: it ends when that does."""
         with self.mutex:
-            if member in self._parked:
-                # Its call has ended in the meantime.
+            if member.job is not job:
                 return
             self._remove(member)
             member.abandoned = True

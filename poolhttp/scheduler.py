@@ -78,6 +78,7 @@ class Scheduler:
         self.stuck = StuckCalls(
             crew, context.baton, context.log, settings.timeout, settings.handler_timeout
         )
+        self._calls = loop.calls
         self._inline = False
         self._variables = Context()
         self.next_look = self._next_thread = 0.0
@@ -109,7 +110,7 @@ class Scheduler:
         if not self._inline:
             response.inline = False
             return None
-        if self._predictor.any_slow:
+        if self._predictor.any_slow or self.crew.alert:
             slot = self._predictor.slot(response.request.method, path)
             if self._predictor.is_slow(slot):
                 response.inline = False
@@ -119,11 +120,19 @@ class Scheduler:
         if small is None and not response.inline:
             self._part(response, path)
         if slot >= 0:
-            self._predictor.note(slot, False)
+            self._note(slot)
         if variables:
             # The app has set some: the next request starts without.
             self._variables = self.crew.here().variables = Context()
         return small
+
+    def _note(self, slot: int) -> None:
+        """Learn from a call that has kept the loop, although it may have overstayed."""
+        slow = self._calls.is_current
+        if self.crew.alert:
+            self.crew.alert -= 1
+        if self._predicts:
+            self._predictor.note(slot, slow)
 
     def _part(self, response: Response, path: str) -> None:
         """The call has lost the loop, and its response is complete or left to the loop."""

@@ -97,7 +97,7 @@ class StuckCalls:
             stack,
         )
         self.given_up += 1
-        crew.abandon(member)
+        crew.abandon(member, job)
 
     def last_progress(self, now: float) -> float:
         """Return when an app thread last began a call or sent something: ``now`` if one is free or
