@@ -296,6 +296,8 @@ class Crew:
                 predecessor.cpu = predecessor.cpu_now()
                 self._taken_from = response
                 self._appoint(self._successor())
+            # Until there is another one this frame would keep them.
+            del response, predecessor
 
     def _on_lost(self, response: Any) -> None:
         """Wait until the response has another sink; on any thread, and as often as it asks."""
