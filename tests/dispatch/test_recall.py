@@ -26,10 +26,11 @@ def test_they_run_on_the_thread_of_the_loop(serve: Serve, gated: Gated, threads:
         for number, sock in enumerate(socks):
             assert read_response(sock).body == f"/quick/{number}".encode()
             assert read_response(sock).body == f"/behind/{number}".encode()
-    assert scheduler.recalled == len(socks)
-    # Those behind them never waited.
-    assert scheduler.apart == apart
     if threads == 1:
+        # With more, the thread that doesn't claim the loop takes some of them.
+        assert scheduler.recalled == len(socks)
+        # Those behind them never waited.
+        assert scheduler.apart == apart
         assert set().union(*gated.threads.values()) == {live.thread.ident}
 
 
