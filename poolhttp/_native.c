@@ -193,13 +193,11 @@ static int wait_and_dispatch(ph_loop *loop, int room, int timeout_ms, int accept
     return ready;
 }
 
-static int64_t now_ns(void) {
+static int64_t now_ms(void) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
-
-static int64_t now_ms(void) { return now_ns() / 1000000; }
 
 static int run_turn(ph_loop *loop, const char *bytes, int count, int deferred, int timeout_ms,
                     int accept_room) {
@@ -240,7 +238,6 @@ int ph_turn(ph_loop *loop, const char *bytes, int count, int deferred, int timeo
     int result = run_turn(loop, bytes, count, deferred, timeout_ms, accept_room);
     __atomic_store_n(&loop->mark_at_exit, __atomic_load_n(&loop->mark, __ATOMIC_RELAXED),
                      __ATOMIC_RELAXED);
-    loop->returned_ns = now_ns();
     __atomic_store_n(&loop->in_turn, 0, __ATOMIC_SEQ_CST);
     if (result > 0 && __atomic_load_n(&loop->watch_asleep, __ATOMIC_SEQ_CST)) {
         __atomic_store_n(&loop->watch_asleep, 0, __ATOMIC_SEQ_CST);

@@ -48,8 +48,6 @@ typedef struct {
     int64_t mark;
     int64_t mark_at_exit;  /* what it was when the last turn returned, or the call that is settled */
     int64_t overstayed;    /* the mark of the call that ended ph_watch_calls */
-    int64_t returned_ns;   /* CLOCK_MONOTONIC when the last turn returned: what follows until Python
-                              goes on is waiting for the GIL */
     int32_t in_turn;       /* the loop's thread is inside ph_turn; the caller may set it before */
     int32_t watch_stopped;
     int32_t watch_asleep;  /* futex: no call to watch; the end of a turn with events wakes it */

@@ -25,7 +25,6 @@ class CallWatch:
         overstayed: ``overstayed[0]`` is the mark of the last call that was seen to overstay.
         in_turn: ``in_turn[0]`` is 1 while the loop waits, so that what is posted to its inbox
             without a wake-up is not seen; to be set under the GIL, cleared by the native side.
-        returned_ns: ``returned_ns[0]`` is when the last turn left the native side (monotonic).
     """
 
     def __init__(self, native: Any) -> None:
@@ -34,7 +33,6 @@ class CallWatch:
         self.overstayed = _view(native, "overstayed")
         self._at_exit = _view(native, "mark_at_exit")
         self.in_turn = memoryview(ffi.buffer(ffi.addressof(native, "in_turn"), 4)).cast("i")
-        self.returned_ns = _view(native, "returned_ns")
 
     def wait(self, budget: float) -> bool:
         """Block, without the GIL, until a call overstays; False when the watch was stopped.

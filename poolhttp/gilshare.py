@@ -77,6 +77,10 @@ class GilShare:
             self._heavy[slot] = 1
         elif cpu < self._least / 2 or cpu < LIGHT * wall:
             self._heavy[slot] = 0
+        self.release(thread)
+
+    def release(self, thread: object) -> None:
+        """A call is over, or was not made after all; nothing is learned of its route."""
         if thread in self.running:
             self.running.discard(thread)
             if not self.running:

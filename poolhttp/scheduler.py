@@ -234,7 +234,7 @@ class Scheduler:
 
     def _perform(self, member: Member, detached: Detached) -> None:
         if not detached.claim():
-            self.gil.end(detached, detached.slot, 0.0, 0.0)
+            self.gil.release(detached)
             return
         response: Response = detached.response
         response.inline = False

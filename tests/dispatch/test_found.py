@@ -195,13 +195,20 @@ def test_heart_beats_before_the_timeout_has_passed() -> None:
         worker = pid_of(server.port)
         beat = last_heartbeat(worker)
         gaps = []
+
+        def has_beaten_since(since: float | None) -> Callable[[], bool]:
+            return lambda: last_heartbeat(worker) != since
+
+        def is_later_than(moment: float) -> Callable[[], bool]:
+            return lambda: time.monotonic() > moment
+
         for _ in range(4):
-            wait_until(lambda since=beat: last_heartbeat(worker) != since, "the next beat")  # type: ignore[misc]
+            wait_until(has_beaten_since(beat), "the next beat")
             before = last_heartbeat(worker)
             assert before is not None
-            wait_until(lambda since=before: time.monotonic() > since + 0.05, "time has passed")  # type: ignore[misc]
+            wait_until(is_later_than(before + 0.05), "time has passed")
             pid_of(server.port)
-            wait_until(lambda since=before: last_heartbeat(worker) != since, "the next beat")  # type: ignore[misc]
+            wait_until(has_beaten_since(before), "the next beat")
             beat = last_heartbeat(worker)
             assert beat is not None, f"killed by mistake:\n{server.output()}"
             gaps.append(beat - before)

@@ -105,8 +105,8 @@ TestQueueMachine = QueueMachine.TestCase
 def test_all_that_are_due_are_called_in_order() -> None:
     queue = DeadlineQueue(10.0)
     first, second, third = Waiting(), Waiting(), Waiting()
-    for now, each in enumerate((first, second, third)):
-        queue.enter(each, float(now))
+    for second_of_entry, each in enumerate((first, second, third)):
+        queue.enter(each, float(second_of_entry))
     assert queue.expire(9.0) == 10.0
     assert queue.expire(11.0) == 12.0
     assert [each.called_at is None for each in (first, second, third)] == [False, False, True]
